@@ -1,0 +1,1 @@
+"""Channels, credentials and errors of the RPC layer. It knows no models."""
