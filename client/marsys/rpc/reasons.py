@@ -31,7 +31,9 @@ class Meaning:
 
 _C = grpc.StatusCode
 _MEANINGS: dict[str, Meaning] = {
-    "INVALID_REQUEST": Meaning(_C.INVALID_ARGUMENT, "invalid_request", action="Correct the field that the error names."),
+    "INVALID_REQUEST": Meaning(
+        _C.INVALID_ARGUMENT, "invalid_request", action="Correct the field that the error names."
+    ),
     "UNSUPPORTED_PARAMETER": Meaning(
         _C.INVALID_ARGUMENT,
         "invalid_request",
@@ -44,7 +46,9 @@ _MEANINGS: dict[str, Meaning] = {
         _C.INVALID_ARGUMENT, "request_too_large", action="Send less content in one request."
     ),
     "INVALID_MODEL": Meaning(
-        _C.NOT_FOUND, "invalid_model", action="Check the model's name; ListModels names those there are."
+        _C.NOT_FOUND,
+        "invalid_model",
+        action="Check the model's name; ListModels names those there are.",
     ),
     "MODEL_NOT_LOADED": Meaning(
         _C.FAILED_PRECONDITION, "invalid_model", action="Load the model first (LoadModel)."
@@ -53,7 +57,9 @@ _MEANINGS: dict[str, Meaning] = {
         _C.UNAVAILABLE, "service_unavailable", True, "The model is being loaded. Try again shortly."
     ),
     "MODEL_LOAD_FAILED": Meaning(
-        _C.FAILED_PRECONDITION, "invalid_model", action="Mend what the error names, then load the model again."
+        _C.FAILED_PRECONDITION,
+        "invalid_model",
+        action="Mend what the error names, then load the model again.",
     ),
     "UNAUTHENTICATED": Meaning(
         _C.UNAUTHENTICATED,
@@ -82,13 +88,21 @@ _MEANINGS: dict[str, Meaning] = {
         action="Add credits or raise the quota at the provider.",
     ),
     "RATE_LIMIT": Meaning(
-        _C.RESOURCE_EXHAUSTED, "rate_limit", True, "Wait before the next request, or raise the rate limit."
+        _C.RESOURCE_EXHAUSTED,
+        "rate_limit",
+        True,
+        "Wait before the next request, or raise the rate limit.",
     ),
     "OVERLOADED": Meaning(
-        _C.RESOURCE_EXHAUSTED, "service_unavailable", True, "The service's queue is full. Try again shortly."
+        _C.RESOURCE_EXHAUSTED,
+        "service_unavailable",
+        True,
+        "The service's queue is full. Try again shortly.",
     ),
     "OUT_OF_MEMORY": Meaning(
-        _C.RESOURCE_EXHAUSTED, "service_unavailable", action="Use a shorter prompt or a smaller model."
+        _C.RESOURCE_EXHAUSTED,
+        "service_unavailable",
+        action="Use a shorter prompt or a smaller model.",
     ),
     "SERVICE_UNAVAILABLE": Meaning(
         _C.UNAVAILABLE,
@@ -118,7 +132,9 @@ _MEANINGS: dict[str, Meaning] = {
     ),
     "UNKNOWN": Meaning(_C.UNKNOWN, "unknown", action="See the provider's message."),
     "CONFLICT": Meaning(
-        _C.FAILED_PRECONDITION, "invalid_request", action="Bring the service into the state that the call needs."
+        _C.FAILED_PRECONDITION,
+        "invalid_request",
+        action="Bring the service into the state that the call needs.",
     ),
 }
 

@@ -1,0 +1,1 @@
+"""What both servers share and no client needs: settings, TLS, auth, health, drain, errors."""

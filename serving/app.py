@@ -1,0 +1,35 @@
+"""What a service gives to the server that runs it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from marsys.v1.model_service_pb2_grpc import ModelServiceServicer
+from marsys.v1.oauth_service_pb2_grpc import OAuthServiceServicer
+from serving.generator import Generator
+
+
+class App(Protocol):
+    """A service.
+
+    Attributes:
+        generator: answers InferenceService.
+        model_service: serves ModelService.
+        oauth_service: serves OAuthService; None where the service has no logins.
+    """
+
+    generator: Generator
+    model_service: ModelServiceServicer
+    oauth_service: OAuthServiceServicer | None
+
+    async def start(self) -> None:
+        """Get ready to answer. The port is open meanwhile and health says NOT_SERVING.
+
+        Raises:
+            Exception: the service can't start; the server ends with status 1.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Release everything. No call is running any more."""
+        ...

@@ -1,0 +1,62 @@
+"""Which calls are running, and whether new ones are taken: what an orderly shutdown needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from marsys.v1 import ErrorReason
+from serving.errors import service_error
+
+
+class Drain:
+    """Counts the running calls and refuses new ones once the service is closing."""
+
+    def __init__(self) -> None:
+        self.closing = False
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def running(self) -> int:
+        """How many calls are running."""
+        return self._running
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Count a call for as long as it runs.
+
+        Raises:
+            ServiceError: the service is closing (SHUTTING_DOWN).
+        """
+        if self.closing:
+            raise service_error(
+                ErrorReason.ERROR_REASON_SHUTTING_DOWN, "the service is shutting down"
+            )
+        self._running += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def close(self, grace: float) -> bool:
+        """Refuse new calls and wait for the running ones.
+
+        Args:
+            grace: how long to wait, in seconds.
+
+        Returns:
+            Whether all calls have ended.
+        """
+        self.closing = True
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,190 @@
+"""The gRPC side of every handler: request ids, errors to statuses, logging, event numbering."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+from grpc_status import rpc_status
+
+from marsys.rpc.reasons import reason_name
+from marsys.rpc.status import to_status
+from marsys.stream import Fold, StreamError
+from marsys.v1 import (
+    ConverseRequest,
+    ConverseResponse,
+    CountTokensRequest,
+    CountTokensResponse,
+    ErrorReason,
+    GenerateRequest,
+    GenerateResponse,
+    StreamEvent,
+    StreamGenerateRequest,
+    StreamGenerateResponse,
+)
+from marsys.v1.inference_service_pb2_grpc import InferenceServiceServicer
+from serving import logs
+from serving.drain import Drain
+from serving.errors import ServiceError, invalid, not_served, service_error
+from serving.generator import Call, Generator
+from serving.validation import validate
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+T = TypeVar("T")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def call_of(context: Context, *, stream: bool = False) -> Call:
+    """What a generator may know of a call. Sets the request id of the task's log lines.
+
+    The caller may choose the id (metadata `x-request-id`, 1 to 64 of [A-Za-z0-9._-]).
+    """
+    request_id = ""
+    for key, value in context.invocation_metadata() or ():
+        if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            request_id = value
+    request_id = request_id or uuid.uuid4().hex
+    logs.request_id.set(request_id)
+    left = context.time_remaining()
+    deadline = None if left is None else time.monotonic() + left
+    return Call(request_id=request_id, peer=context.peer(), deadline=deadline, stream=stream)
+
+
+def unary_rpc(method: Callable[[Any, Any, Context], Awaitable[T]]) -> Any:
+    """Decorator of a unary servicer method: it may raise ServiceError."""
+
+    @functools.wraps(method)
+    async def handler(self: Any, request: Any, context: Context) -> T:
+        call = call_of(context)
+        try:
+            return await method(self, request, context)
+        except Exception as error:
+            await _abort(context, call, error)
+
+    return handler
+
+
+def stream_rpc(method: Callable[[Any, Any, Context], AsyncIterator[T]]) -> Any:
+    """Decorator of a server-streaming servicer method: it may raise ServiceError."""
+
+    @functools.wraps(method)
+    async def handler(self: Any, request: Any, context: Context) -> AsyncIterator[T]:
+        call = call_of(context, stream=True)
+        try:
+            async for response in method(self, request, context):
+                yield response
+        except Exception as error:
+            await _abort(context, call, error)
+
+    return handler
+
+
+class InferenceServicer(InferenceServiceServicer):
+    """Serves InferenceService over a Generator.
+
+    Args:
+        generator: turns requests into events.
+        drain: counts the running calls; refuses new ones once the service is closing.
+    """
+
+    def __init__(self, generator: Generator, drain: Drain | None = None) -> None:
+        self._generator = generator
+        self._drain = drain or Drain()
+
+    async def Generate(self, request: GenerateRequest, context: Context) -> GenerateResponse:
+        call = call_of(context)
+        try:
+            with self._drain.call():
+                validate(request)
+                fold = Fold()
+                async with aclosing(self._events(request, call)) as batches:
+                    async for events in batches:
+                        for event in events:
+                            fold.add(event)
+                return fold.result()
+        except Exception as error:
+            await _abort(context, call, error)
+
+    async def StreamGenerate(
+        self, request: StreamGenerateRequest, context: Context
+    ) -> AsyncIterator[StreamGenerateResponse]:
+        call = call_of(context, stream=True)
+        try:
+            with self._drain.call():
+                validate(_inner(request), "request.")
+                async with aclosing(self._events(request.request, call)) as batches:
+                    async for events in batches:
+                        if events:
+                            yield StreamGenerateResponse(events=events)
+        except Exception as error:
+            await _abort(context, call, error)
+
+    async def Converse(
+        self, request_iterator: AsyncIterator[ConverseRequest], context: Context
+    ) -> AsyncIterator[ConverseResponse]:
+        await _abort(context, call_of(context, stream=True), not_served("Converse"))
+        yield ConverseResponse()  # never reached: makes this a stream
+
+    async def CountTokens(
+        self, request: CountTokensRequest, context: Context
+    ) -> CountTokensResponse:
+        call = call_of(context)
+        try:
+            with self._drain.call():
+                validate(_inner(request), "request.")
+                return await self._generator.count_tokens(request.request, call)
+        except Exception as error:
+            await _abort(context, call, error)
+
+    async def _events(
+        self, request: GenerateRequest, call: Call
+    ) -> AsyncGenerator[Sequence[StreamEvent], None]:
+        """The generator's events, numbered, with the request id in their header."""
+        sequence = 0
+        finished = False
+        batches: Any = self._generator.generate(request, call)
+        async with aclosing(batches):
+            async for events in batches:
+                for event in events:
+                    event.sequence = sequence
+                    sequence += 1
+                    if event.HasField("started"):
+                        event.started.request_id = call.request_id
+                    elif event.HasField("finished"):
+                        finished = True
+                yield events
+        if not finished:
+            raise StreamError("the generation ended without its terminal event")
+
+
+def _inner(request: StreamGenerateRequest | CountTokensRequest) -> GenerateRequest:
+    if not request.HasField("request"):
+        raise invalid("request", "must be set")
+    return request.request
+
+
+async def _abort(context: Context, call: Call, error: Exception) -> NoReturn:
+    """End the call with the status that the error means."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, ServiceError):
+        log.exception("unexpected %s", type(error).__name__)
+        error = service_error(
+            ErrorReason.ERROR_REASON_INTERNAL,
+            f"unexpected {type(error).__name__}; see the service's log for {call.request_id}",
+        )
+    else:
+        log.info("%s: %s", reason_name(error.error.reason), error.error.message)
+    status = to_status(error.error, call.request_id)
+    await context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError("abort_with_status returned")
