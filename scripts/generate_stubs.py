@@ -20,7 +20,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-GENERATOR = ("grpcio-tools==1.75.1", "mypy-protobuf==3.7.0", "setuptools<81")
+GENERATOR = (
+    "grpcio-tools==1.75.1",
+    "mypy-protobuf==3.7.0",
+    "setuptools<81",
+    # The oldest runtime that the stubs must load with; a test loads them here.
+    "grpcio==1.75.1",
+    "protobuf==6.31.1",
+)
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 PACKAGE = Path("marsys/v1")

@@ -1,0 +1,64 @@
+# make run    sets everything up, starts both services, asks the embedded model a question, serves
+# make test   sets everything up and runs the tests
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+API_ADDRESS ?= 127.0.0.1:50051
+LOCAL_ADDRESS ?= 127.0.0.1:50052
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+
+.PHONY: run test test-slow lint proto format clean
+
+run: $(VENV)/installed-run
+	@$(BIN)/python scripts/run.py --api-address $(API_ADDRESS) --local-address $(LOCAL_ADDRESS) \
+		$(if $(ONCE),--once)
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/installed-lint
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	PATH="$(abspath $(BIN)):$$PATH" bash scripts/buf_breaking.sh
+	$(BIN)/python scripts/generate_stubs.py --check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+
+proto:
+	$(PYTHON) scripts/generate_stubs.py
+
+format: $(VENV)/installed-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/buf format -w
+
+clean:
+	rm -rf $(VENV) .venv-proto
+
+# The stamps say what is installed; a change of the requirements installs again.
+$(BIN)/python:
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed-run: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing (PyTorch and transformers take a few minutes the first time) ..."
+	@$(PIP) -e '.[all]'
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed-run
+	@echo "Installing what the tests need ..."
+	@$(PIP) -e '.[all,test]'
+	@touch $@
+
+$(VENV)/installed-lint: $(VENV)/installed-run
+	@echo "Installing what the checks need ..."
+	@$(PIP) -e '.[all,test,lint]'
+	@touch $@

@@ -1,0 +1,21 @@
+"""What holds for every test: a clean environment, and property tests that a busy machine passes."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "marsys", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100
+)
+settings.load_profile("marsys")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting or key of the person who runs the tests reaches them."""
+    for name in os.environ:
+        if name.endswith("_API_KEY") or (name.startswith("MARSYS_") and name != "MARSYS_CACHE"):
+            monkeypatch.delenv(name)
