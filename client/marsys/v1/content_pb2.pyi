@@ -203,7 +203,7 @@ class TextPart(google.protobuf.message.Message):
     TEXT_FIELD_NUMBER: builtins.int
     CITATIONS_FIELD_NUMBER: builtins.int
     text: builtins.str
-    """The text, UTF-8. May be empty only in a PartStarted event."""
+    """The text, UTF-8; may be empty."""
     @property
     def citations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Citation]:
         """Sources that the model cites for this text. Set by the service; ignored in requests."""
@@ -274,7 +274,7 @@ class MediaPart(google.protobuf.message.Message):
     data: builtins.bytes
     """The bytes themselves (not base64). The whole message is at most 64 MiB."""
     uri: builtins.str
-    """A data: or https: URL. api_service hands it to the provider and never fetches it;
+    """A data: or https: URL (http: where the provider takes it). api_service hands it to the provider and never fetches it;
     local_inference_service fetches it only where its operator allows.
     """
     file_id: builtins.str
