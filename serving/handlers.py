@@ -121,7 +121,7 @@ class InferenceServicer(InferenceServiceServicer):
         call = call_of(context, stream=True)
         try:
             with self._drain.call():
-                validate(_inner(request), "request.")
+                validate(_inner(request))
                 async with aclosing(self._events(request.request, call)) as batches:
                     async for events in batches:
                         if events:
@@ -141,7 +141,7 @@ class InferenceServicer(InferenceServiceServicer):
         call = call_of(context)
         try:
             with self._drain.call():
-                validate(_inner(request), "request.")
+                validate(_inner(request))
                 return await self._generator.count_tokens(request.request, call)
         except Exception as error:
             await _abort(context, call, error)

@@ -38,31 +38,27 @@ _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def validate(request: GenerateRequest, prefix: str = "") -> None:
+def validate(request: GenerateRequest) -> None:
     """Check a request.
-
-    Args:
-        request: the request.
-        prefix: what stands before the paths of its fields, such as "request.".
 
     Raises:
         ServiceError: a field is wrong (INVALID_ARGUMENT naming it).
     """
     if not request.model.strip():
-        raise invalid(f"{prefix}model", "must name a model")
+        raise invalid("model", "must name a model")
     if len(request.model) > 1024:
-        raise invalid(f"{prefix}model", "must be at most 1024 characters")
-    check_messages(request.messages, f"{prefix}messages")
+        raise invalid("model", "must be at most 1024 characters")
+    check_messages(request.messages, "messages")
     if request.HasField("config"):
-        _check_config(request.config, f"{prefix}config")
-    _check_tools(request, prefix)
-    _check_output_format(request, f"{prefix}output_format")
+        _check_config(request.config, "config")
+    _check_tools(request)
+    _check_output_format(request, "output_format")
     if request.on_unsupported not in UnsupportedPolicy.values():
-        raise invalid(f"{prefix}on_unsupported", "is no known policy")
+        raise invalid("on_unsupported", "is no known policy")
     if request.HasField("policy"):
-        _check_policy(request.policy, f"{prefix}policy")
+        _check_policy(request.policy, "policy")
     for name, text in request.provider_options_json.items():
-        check_json(f'{prefix}provider_options_json["{name}"]', text)
+        check_json(f'provider_options_json["{name}"]', text)
 
 
 def _check_config(config: GenerationConfig, path: str) -> None:
@@ -90,12 +86,12 @@ def _check_config(config: GenerationConfig, path: str) -> None:
         raise invalid(f"{path}.reasoning.budget_tokens", "must be 0 or more")
 
 
-def _check_tools(request: GenerateRequest, prefix: str) -> None:
+def _check_tools(request: GenerateRequest) -> None:
     if len(request.tools) > _MAX_TOOLS:
-        raise invalid(f"{prefix}tools", f"at most {_MAX_TOOLS} are allowed")
+        raise invalid("tools", f"at most {_MAX_TOOLS} are allowed")
     names: set[str] = set()
     for index, tool in enumerate(request.tools):
-        path = f"{prefix}tools[{index}]"
+        path = f"tools[{index}]"
         if not _TOOL_NAME.fullmatch(tool.name):
             raise invalid(f"{path}.name", "must be 1 to 128 of [A-Za-z0-9_.-]")
         if tool.name in names:
@@ -104,7 +100,7 @@ def _check_tools(request: GenerateRequest, prefix: str) -> None:
         if tool.parameters_json:
             check_schema(f"{path}.parameters_json", tool.parameters_json)
     if request.HasField("tool_choice"):
-        _check_tool_choice(request, names, f"{prefix}tool_choice")
+        _check_tool_choice(request, names, "tool_choice")
 
 
 def _check_tool_choice(request: GenerateRequest, names: Iterable[str], path: str) -> None:

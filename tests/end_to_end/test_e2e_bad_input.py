@@ -65,7 +65,7 @@ def test_bad_input(service, stubs_of, embedded_model, case, streamed):
             stub.Generate(request)
     error = from_rpc_error(caught.value)
     assert error.reason == reason, error
-    assert error.field == (f"request.{field}" if streamed and field != "model" else field)
+    assert error.field == field
     assert service.healthy()
 
 

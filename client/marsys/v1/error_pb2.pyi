@@ -92,9 +92,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. A failed RPC carries a google.rpc.Status in its trailers
     (grpc-status-details-bin) with these details: google.rpc.ErrorInfo (domain "marsys.v1", reason =
     the value's name without "ERROR_REASON_"), marsys.v1.ModelError, google.rpc.RequestInfo (the
-    request id of the service's log), google.rpc.BadRequest where a field is at fault (paths as in
-    proto JSON with snake_case names, such as "messages[2].parts[0].text"), and google.rpc.RetryInfo
-    where a wait is advised.
+    request id of the service's log), google.rpc.BadRequest where a field is at fault, and
+    google.rpc.RetryInfo where a wait is advised. The path of a field begins in GenerateRequest, also
+    where an RPC wraps it, and in the RPC's own request elsewhere: "messages[2].parts[0].text".
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0

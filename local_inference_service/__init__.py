@@ -1,0 +1,1 @@
+"""Hosts models on this machine behind marsys.v1."""

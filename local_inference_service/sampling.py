@@ -1,0 +1,139 @@
+"""How the next token is chosen: parameters with their defaults, and the sampler of one request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from marsys.v1 import GenerationConfig
+
+_DEFAULT_TEMPERATURE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to choose tokens. 0 temperature is greedy; neutral values switch a rule off."""
+
+    temperature: float = _DEFAULT_TEMPERATURE
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+
+
+def resolve_params(config: GenerationConfig, model_defaults: dict[str, Any]) -> SamplingParams:
+    """The caller's values, else the model's own, else the contract's defaults.
+
+    Args:
+        config: what the caller set.
+        model_defaults: what the model's generation_config sets explicitly.
+    """
+    asked = {field.name: value for field, value in config.ListFields()}
+
+    def pick(name: str, default: float) -> float:
+        value = asked.get(name, model_defaults.get(name))
+        return default if value is None else float(value)
+
+    return SamplingParams(
+        temperature=pick("temperature", _DEFAULT_TEMPERATURE),
+        top_p=pick("top_p", 1.0),
+        top_k=int(pick("top_k", 0)),
+        min_p=pick("min_p", 0.0),
+        frequency_penalty=config.frequency_penalty,
+        presence_penalty=config.presence_penalty,
+        repetition_penalty=pick("repetition_penalty", 1.0),
+        seed=config.seed if config.HasField("seed") else None,
+    )
+
+
+class Sampler:
+    """Chooses the tokens of one request. Shares no state with other requests.
+
+    Args:
+        params: how to choose.
+        prompt: ids of the prompt's tokens.
+        device: where the logits are.
+    """
+
+    def __init__(self, params: SamplingParams, prompt: list[int], device: torch.device) -> None:
+        self._params = params
+        self._prompt = torch.tensor([prompt], device=device)
+        self._counts: dict[int, int] = {}
+        self._repetition = (
+            RepetitionPenaltyLogitsProcessor(params.repetition_penalty)
+            if params.repetition_penalty != 1.0
+            else None
+        )
+        self._warpers = _warpers(params)
+        self._generator = torch.Generator(device=device)
+        if params.seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(params.seed % 2**63)
+
+    def choose(self, logits: torch.Tensor) -> int:
+        """The next token.
+
+        Args:
+            logits: of the last position; float tensor of shape (vocabulary,).
+
+        Raises:
+            ArithmeticError: the model gave no finite logits.
+        """
+        scores = logits.float().unsqueeze(0)
+        if not torch.isfinite(scores.max()):
+            raise ArithmeticError("the model gave no finite logits")
+        ids = self._seen()
+        if self._repetition is not None:
+            scores = self._repetition(ids, scores)
+        scores = self._penalized(scores)
+        if self._params.temperature == 0:
+            token = int(scores.argmax(dim=-1))
+        else:
+            weights = torch.softmax(self._warpers(ids, scores), dim=-1)
+            token = int(torch.multinomial(weights, 1, generator=self._generator))
+        self._counts[token] = self._counts.get(token, 0) + 1
+        return token
+
+    def _seen(self) -> torch.Tensor:
+        if self._repetition is None or not self._counts:
+            return self._prompt
+        generated = torch.tensor([list(self._counts)], device=self._prompt.device)
+        return torch.cat([self._prompt, generated], dim=1)
+
+    def _penalized(self, scores: torch.Tensor) -> torch.Tensor:
+        """OpenAI's penalties: by how often a token was generated, and whether it was at all."""
+        often, once = self._params.frequency_penalty, self._params.presence_penalty
+        if not self._counts or not (often or once):
+            return scores
+        tokens = torch.tensor(list(self._counts), device=scores.device)
+        counts = torch.tensor(list(self._counts.values()), device=scores.device)
+        scores = scores.clone()
+        scores[0, tokens] -= often * counts + once
+        return scores
+
+
+def _warpers(params: SamplingParams) -> LogitsProcessorList:
+    warpers = LogitsProcessorList()
+    if params.temperature not in (0, 1):
+        warpers.append(TemperatureLogitsWarper(params.temperature))
+    if params.top_k:
+        warpers.append(TopKLogitsWarper(params.top_k))
+    if params.top_p < 1:
+        warpers.append(TopPLogitsWarper(params.top_p))
+    if params.min_p:
+        warpers.append(MinPLogitsWarper(params.min_p))
+    return warpers
