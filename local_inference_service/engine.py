@@ -182,9 +182,19 @@ class Engine:
             if output is not None and output.text:
                 job.deliver(output)
 
-    @torch.inference_mode()
     def _step(self, job: Job) -> Output | None:
         """One forward pass: a slice of the prompt, or the last token. None: no token came of it."""
+        with torch.inference_mode():
+            logits = self._pass(job)
+            if logits is None:
+                return None
+            assert job._sampler is not None
+            job._next = job._sampler.choose(logits)
+        job._tokens += 1
+        return self._output(job)
+
+    def _pass(self, job: Job) -> torch.Tensor | None:
+        """Logits of the last position; None while there is more of the prompt to read."""
         device = self._model.device
         if job._cache is None:
             job._cache = DynamicCache(config=self._model.config)
@@ -201,10 +211,8 @@ class Engine:
             job._read += len(ids)
             if job._read < len(job.prompt):
                 return None
-        assert job._sampler is not None
-        job._next = job._sampler.choose(result.logits[0, -1])
-        job._tokens += 1
-        return self._output(job)
+        logits: torch.Tensor = result.logits[0, -1]
+        return logits
 
     def _output(self, job: Job) -> Output:
         if job._next in self._end_tokens:

@@ -1,4 +1,4 @@
-"""Which fields of a request local text models take. The rest is refused or warned of, never lost."""
+"""Which fields of a request local text models take; the rest is refused or warned of."""
 
 from __future__ import annotations
 

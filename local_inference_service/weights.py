@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,8 @@ def load_model(
             doesn't know.
     """
     _refuse_pickles(Path(directory))
+    if not sys.stderr.isatty():  # a bar in a log file is noise
+        transformers.utils.logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             directory, trust_remote_code=trust_remote_code
@@ -106,13 +110,7 @@ def _fetch_from_hub(name: str, revision: str | None, progress: Progress) -> str:
     except huggingface_hub.errors.LocalEntryNotFoundError:
         log.info("fetching %s from the hub", name)
     info = huggingface_hub.HfApi().model_info(name, revision=revision, files_metadata=True)
-    names = [file.rfilename for file in info.siblings or ()]
-    wanted = set(
-        huggingface_hub.utils.filter_repo_objects(
-            names, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED)
-        )
-    )
-    files = [file for file in info.siblings or () if file.rfilename in wanted]
+    files = [file for file in info.siblings or () if _is_wanted(file.rfilename)]
     total = sum(file.size or 0 for file in files)
     done = 0
     for file in files:
@@ -120,6 +118,11 @@ def _fetch_from_hub(name: str, revision: str | None, progress: Progress) -> str:
         done += file.size or 0
         progress(LoadStage.LOAD_STAGE_DOWNLOADING, done, total)
     return str(huggingface_hub.snapshot_download(name, revision=info.sha, local_files_only=True))
+
+
+def _is_wanted(name: str) -> bool:
+    wanted = any(fnmatch(name, pattern) for pattern in _WANTED)
+    return wanted and not any(fnmatch(name, pattern) for pattern in _UNWANTED)
 
 
 def _refuse_pickles(directory: Path) -> None:

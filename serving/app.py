@@ -18,9 +18,14 @@ class App(Protocol):
         oauth_service: serves OAuthService; None where the service has no logins.
     """
 
-    generator: Generator
-    model_service: ModelServiceServicer
-    oauth_service: OAuthServiceServicer | None
+    @property
+    def generator(self) -> Generator: ...
+
+    @property
+    def model_service(self) -> ModelServiceServicer: ...
+
+    @property
+    def oauth_service(self) -> OAuthServiceServicer | None: ...
 
     async def start(self) -> None:
         """Get ready to answer. The port is open meanwhile and health says NOT_SERVING.

@@ -46,9 +46,7 @@ class LocalProviderAdapter(ABC):
         """Paths of the GenerateRequest fields that the model takes, such as "config.top_k"."""
 
     @abstractmethod
-    def generate(
-        self, request: GenerateRequest, name: str
-    ) -> AsyncIterator[Sequence[StreamEvent]]:
+    def generate(self, request: GenerateRequest, name: str) -> AsyncIterator[Sequence[StreamEvent]]:
         """Events of one generation, in batches of what came together.
 
         Cancelling the task that iterates stops the generation within one step.

@@ -226,7 +226,9 @@ class HuggingFaceLLMAdapter(LocalProviderAdapter):
             raise _failure(stopped, name) from None
 
 
-def _deliver(loop: asyncio.AbstractEventLoop, outputs: asyncio.Queue[Output], output: Output) -> None:
+def _deliver(
+    loop: asyncio.AbstractEventLoop, outputs: asyncio.Queue[Output], output: Output
+) -> None:
     if not loop.is_closed():  # the server has gone; nobody waits for the rest
         loop.call_soon_threadsafe(outputs.put_nowait, output)
 
@@ -246,9 +248,7 @@ def _finish(writer: EventWriter, output: Output, prompt_tokens: int) -> None:
         output_tokens=output.tokens,
         total_tokens=prompt_tokens + output.tokens,
     )
-    writer.finish(
-        output.finish, output.raw_finish, stop_sequence=output.stop_sequence, usage=usage
-    )
+    writer.finish(output.finish, output.raw_finish, stop_sequence=output.stop_sequence, usage=usage)
 
 
 def _failure(error: BaseException, name: str) -> ServiceError:
