@@ -1,0 +1,1 @@
+"""api_service: one gRPC contract in front of remote providers of language models."""

@@ -1,0 +1,1 @@
+"""Providers: wire protocols without I/O, and the tables of what differs between providers."""

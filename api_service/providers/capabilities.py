@@ -1,0 +1,120 @@
+"""What model families take: data, not branches. Row order matters: the first match counts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NO_SAMPLING = frozenset({"temperature", "top_p", "top_k", "min_p", "repetition_penalty"})
+_PENALTIES = frozenset({"frequency_penalty", "presence_penalty"})
+_OPENAI_REASONING = _NO_SAMPLING | _PENALTIES | {"stop_sequences"}
+_XAI_REASONING = _PENALTIES | {"stop_sequences"}
+
+_LOW_TO_HIGH = frozenset({"low", "medium", "high"})
+_ALL_EFFORTS = _LOW_TO_HIGH | {"none", "minimal", "xhigh", "max"}
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Models that take the same parameters.
+
+    Attributes:
+        name: what the models are called in messages.
+        pattern: matches the model's bare name, in lower case, from its beginning.
+        refuses: fields of GenerationConfig that the models don't take.
+        efforts: reasoning efforts that they take; empty: none.
+        budget: whether they take a budget of reasoning tokens.
+        reasons: whether they reason.
+        max_tokens: most tokens of an answer where that is below the service's default.
+    """
+
+    name: str
+    pattern: re.Pattern[str]
+    refuses: frozenset[str] = frozenset()
+    efforts: frozenset[str] = frozenset()
+    budget: bool = False
+    reasons: bool = False
+    max_tokens: int | None = None
+
+
+UNKNOWN = Family("unknown", re.compile(""))
+"""Of a model that no row describes: nothing is known to be refused."""
+
+_FAMILIES = (
+    Family("OpenAI o1 (early)", re.compile(r"o1-(mini|preview)"), _OPENAI_REASONING, reasons=True),
+    Family(
+        "OpenAI o-series",
+        re.compile(r"o[1-9]\d*(-|$)"),
+        _OPENAI_REASONING,
+        _LOW_TO_HIGH,
+        reasons=True,
+    ),
+    Family("GPT chat", re.compile(r"gpt-[5-9][\d.]*-chat")),
+    Family(
+        "GPT codex",
+        re.compile(r"(gpt-[5-9][\d.]*-)?codex"),
+        _OPENAI_REASONING,
+        _ALL_EFFORTS - {"minimal"},
+        reasons=True,
+    ),
+    Family(
+        "GPT-5 and later",
+        re.compile(r"gpt-([5-9]|\d{2,})"),
+        _OPENAI_REASONING,
+        _ALL_EFFORTS,
+        reasons=True,
+    ),
+    Family("GPT-3.5", re.compile(r"gpt-3\.5"), max_tokens=4096),
+    Family("GPT-4 turbo", re.compile(r"gpt-4-(turbo|\d+-preview|vision)"), max_tokens=4096),
+    Family("GPT-4", re.compile(r"gpt-4(-0|-32k|$)"), max_tokens=4096),
+    Family("GPT-4 and 4o", re.compile(r"gpt-4|chatgpt-4")),
+    Family("Grok, not reasoning", re.compile(r"grok-.*non-reasoning")),
+    Family(
+        "Grok 3 mini",
+        re.compile(r"grok-3-mini"),
+        _XAI_REASONING,
+        frozenset({"low", "high"}),
+        reasons=True,
+    ),
+    Family(
+        "Grok with effort",
+        re.compile(r"grok-(4\.20-multi-agent|4\.3)"),
+        _XAI_REASONING,
+        _LOW_TO_HIGH | {"none"},
+        reasons=True,
+    ),
+    Family("Grok 2 and 3", re.compile(r"grok-[23]")),
+    Family("Grok 4", re.compile(r"grok-(4|code)"), _XAI_REASONING, reasons=True),
+    Family(
+        "Claude 4.7 and later",
+        re.compile(
+            r"claude-((opus|sonnet|haiku)-(4[-.]([7-9]|[1-9]\d)(?!\d)|[5-9]|\d{2}(?!\d))|fable|mythos)"
+        ),
+        frozenset({"temperature", "top_p", "top_k"}),
+        _ALL_EFFORTS,
+        reasons=True,
+    ),
+    Family(
+        "Claude 3.7 to 4.6",
+        re.compile(r"claude-(3[-.]7|(opus|sonnet|haiku)-4)"),
+        efforts=_ALL_EFFORTS,
+        budget=True,
+        reasons=True,
+    ),
+    Family("Gemini 2.5", re.compile(r"gemini-2\.5"), budget=True, reasons=True),
+    Family(
+        "Gemini 3",
+        re.compile(r"gemini-[3-9]"),
+        efforts=_LOW_TO_HIGH | {"minimal", "xhigh"},
+        reasons=True,
+    ),
+)
+
+
+def family_of(model: str) -> Family:
+    """The family of a model, whoever serves it: vendor prefixes don't matter."""
+    bare = model.rpartition("/")[2].lower()
+    for family in _FAMILIES:
+        if family.pattern.match(bare):
+            return family
+    return UNKNOWN

@@ -1,0 +1,11 @@
+"""The wire protocols, by the names that provider rows use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from api_service.providers.codec import Codec
+from api_service.providers.openai_chat import ChatCodec
+
+CODECS: Mapping[str, Codec] = MappingProxyType({"openai_chat": ChatCodec()})

@@ -1,0 +1,240 @@
+"""Errors of providers of the OpenAI kind -> ModelError."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from api_service.providers.codec import Upstream
+from api_service.providers.error_body import ErrorBody
+from api_service.providers.retry_delay import retry_delay
+from marsys.rpc.reasons import meaning
+from marsys.v1 import ErrorReason, ModelError
+
+_R = ErrorReason
+
+_BY_STATUS: Mapping[int, ErrorReason.ValueType] = {
+    400: _R.ERROR_REASON_INVALID_REQUEST,
+    401: _R.ERROR_REASON_AUTHENTICATION_FAILED,
+    402: _R.ERROR_REASON_INSUFFICIENT_CREDITS,
+    403: _R.ERROR_REASON_PERMISSION_DENIED,
+    404: _R.ERROR_REASON_INVALID_MODEL,
+    408: _R.ERROR_REASON_TIMEOUT,
+    409: _R.ERROR_REASON_SERVICE_UNAVAILABLE,
+    413: _R.ERROR_REASON_REQUEST_TOO_LARGE,
+    422: _R.ERROR_REASON_INVALID_REQUEST,
+    429: _R.ERROR_REASON_RATE_LIMIT,
+}
+
+# The status that a code or type in the body of a 200 or of a stream stands for.
+_STATUS_OF_CODE: Mapping[str, int] = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "insufficient_quota": 429,
+    "server_error": 500,
+    "api_error": 500,
+    "internal_error": 500,
+    "internal_server_error": 500,
+    "internalservererror": 500,
+    "server_is_overloaded": 503,
+    "slow_down": 503,
+    "service_unavailable": 503,
+    "overloaded_error": 529,
+    "timeout_error": 408,
+    "invalid_request_error": 400,
+    "badrequesterror": 400,
+    "context_length_exceeded": 400,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "permission_error": 403,
+}
+
+# What a code says beyond its status.
+_BY_CODE: Mapping[str, ErrorReason.ValueType] = {
+    "insufficient_quota": _R.ERROR_REASON_INSUFFICIENT_CREDITS,
+    "billing_hard_limit_reached": _R.ERROR_REASON_INSUFFICIENT_CREDITS,
+    "context_length_exceeded": _R.ERROR_REASON_TOKEN_LIMIT,
+    "model_not_found": _R.ERROR_REASON_INVALID_MODEL,
+    "invalid_api_key": _R.ERROR_REASON_AUTHENTICATION_FAILED,
+    "unsupported_parameter": _R.ERROR_REASON_UNSUPPORTED_PARAMETER,
+    "unsupported_value": _R.ERROR_REASON_UNSUPPORTED_PARAMETER,
+    "request_too_large": _R.ERROR_REASON_REQUEST_TOO_LARGE,
+}
+
+_TOO_LARGE = re.compile(
+    r"request_too_large|payload too large|request exceeds the maximum|request body is too large",
+    re.IGNORECASE,
+)
+_WRONG_KEY = re.compile(r"incorrect api key|invalid api key|api key not valid", re.IGNORECASE)
+# (limit, count) of the phrases in which context overflow is told; "n" groups are digits.
+_TOKEN_LIMITS = (
+    re.compile(
+        r"maximum context length (?:is|of) (?P<limit>[\d,]+)(?: tokens)?"
+        r"(?:(?!maximum context).){0,200}?(?<![\d,])(?P<count>\d[\d,]*) (?:input )?tokens",
+        re.IGNORECASE | re.DOTALL,
+    ),
+    re.compile(r"maximum context length (?:is|of) (?P<limit>[\d,]+)", re.IGNORECASE),
+    re.compile(
+        r"maximum prompt length is (?P<limit>[\d,]+)"
+        r"(?: but the request contains (?P<count>[\d,]+))?",
+        re.IGNORECASE,
+    ),
+    re.compile(r"prompt is too long: (?P<count>[\d,]+) tokens > (?P<limit>[\d,]+)", re.IGNORECASE),
+    re.compile(
+        r"input token count \(?(?P<count>[\d,]+)\)? exceeds the maximum number of tokens allowed"
+        r" \(?(?P<limit>[\d,]+)",
+        re.IGNORECASE,
+    ),
+    re.compile(r"exceed(?:s|ed)? (?:the )?(?:model'?s )?(?:maximum )?context", re.IGNORECASE),
+    re.compile(r"context length (?:was )?exceeded|too many tokens", re.IGNORECASE),
+)
+
+_FIELDS: Mapping[str, str] = {
+    "model": "model",
+    "messages": "messages",
+    "tools": "tools",
+    "tool_choice": "tool_choice",
+    "parallel_tool_calls": "tool_choice.allow_parallel_calls",
+    "response_format": "output_format",
+    "reasoning_effort": "config.reasoning.effort",
+    "reasoning": "config.reasoning",
+    "max_tokens": "config.max_tokens",
+    "max_completion_tokens": "config.max_tokens",
+}
+
+
+def status_error(
+    upstream: Upstream, status: int, headers: Mapping[str, str], body: ErrorBody, now: float
+) -> ModelError:
+    """The error that an HTTP error response means."""
+    reason = _reason(upstream, status, headers, body)
+    error = _error(upstream, reason, status, body)
+    error.provider_request_id = (
+        headers.get("x-request-id")
+        or headers.get("x-generation-id")
+        or headers.get("request-id")
+        or ""
+    )[:256]
+    if error.retryable and headers.get("x-should-retry") == "false":
+        error.retryable = False
+    elif headers.get("x-should-retry") == "true":
+        error.retryable = True
+    _advise_wait(error, retry_delay(headers, body.raw, body.message, now))
+    return error
+
+
+def body_error(upstream: Upstream, body: ErrorBody) -> ModelError:
+    """The error that stands in the body of a 200, or in the middle of a stream."""
+    status = body.status
+    for code in (body.code.lower(), body.kind.lower()):
+        status = status or _STATUS_OF_CODE.get(code)
+    reason = _R.ERROR_REASON_UNKNOWN if status is None else _reason(upstream, status, {}, body)
+    if reason == _R.ERROR_REASON_UNKNOWN:
+        reason = _refined(body) or reason
+    error = _error(upstream, reason, status, body)
+    # Nobody knows the time here: moments are told only in headers.
+    _advise_wait(error, retry_delay({}, {}, body.message, 0.0))
+    return error
+
+
+def _reason(
+    upstream: Upstream, status: int, headers: Mapping[str, str], body: ErrorBody
+) -> ErrorReason.ValueType:
+    refined = _refined(body)
+    if refined is not None and status < 500:
+        return refined
+    if 300 <= status < 400:
+        return _R.ERROR_REASON_MALFORMED_RESPONSE
+    if status == 402 and "retry-after" in headers:
+        limit = body.raw.get("metadata")
+        if isinstance(limit, dict) and limit.get("limit_source"):
+            return _R.ERROR_REASON_RATE_LIMIT  # a budget of calls in flight
+    if status == 504:
+        return _R.ERROR_REASON_SERVICE_UNAVAILABLE
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    return _R.ERROR_REASON_SERVICE_UNAVAILABLE if status >= 500 else _R.ERROR_REASON_UNKNOWN
+
+
+def _refined(body: ErrorBody) -> ErrorReason.ValueType | None:
+    """What the words of the body say beyond the status."""
+    for code in (body.code, body.kind):
+        if code.lower() in _BY_CODE:
+            return _BY_CODE[code.lower()]
+    if _TOO_LARGE.search(body.message):
+        return _R.ERROR_REASON_REQUEST_TOO_LARGE
+    if _WRONG_KEY.search(body.message):
+        return _R.ERROR_REASON_AUTHENTICATION_FAILED
+    if any(pattern.search(body.message) for pattern in _TOKEN_LIMITS):
+        return _R.ERROR_REASON_TOKEN_LIMIT
+    return None
+
+
+def _error(
+    upstream: Upstream, reason: ErrorReason.ValueType, status: int | None, body: ErrorBody
+) -> ModelError:
+    row = upstream.row
+    text = upstream.redact(body.message) or "no further words"
+    told = f"{row.name} answered {status}: {text}" if status else f"{row.name}: {text}"
+    if status is not None and 300 <= status < 400:
+        told = f"{row.name} answered {status}: redirects are not followed"
+    error = ModelError(
+        reason=reason,
+        message=told,
+        field=_field(upstream, body),
+        provider=row.name,
+        model=upstream.model,
+        provider_code=upstream.redact(body.code),
+        retryable=_retryable(upstream, reason, status),
+        suggested_action=_action(upstream, reason),
+    )
+    if status is not None:
+        error.http_status = status
+    if reason == _R.ERROR_REASON_TOKEN_LIMIT:
+        _fill_limit(error, body.message)
+    return error
+
+
+def _retryable(upstream: Upstream, reason: ErrorReason.ValueType, status: int | None) -> bool:
+    if status is None or 300 <= status < 400:
+        return False
+    return status in upstream.row.retried and meaning(reason).retryable
+
+
+def _advise_wait(error: ModelError, delay: float | None) -> None:
+    if delay is not None and error.retryable:
+        error.retry_after.FromMilliseconds(round(delay * 1000))
+
+
+def _action(upstream: Upstream, reason: ErrorReason.ValueType) -> str:
+    row = upstream.row
+    if reason == _R.ERROR_REASON_AUTHENTICATION_FAILED and row.key_env:
+        return f"Check the API key: {row.key_env} of the service, or target.api_key of the call."
+    if reason == _R.ERROR_REASON_INSUFFICIENT_CREDITS and row.billing_url:
+        return f"Add credits or raise the quota: {row.billing_url}"
+    return meaning(reason).action
+
+
+def _field(upstream: Upstream, body: ErrorBody) -> str:
+    name = re.split(r"[.\[]", body.param, maxsplit=1)[0]
+    if not name:
+        return ""
+    for field, wire in upstream.row.fields.items():
+        if wire == name:
+            return f"config.{field}"
+    return _FIELDS.get(name, "")
+
+
+def _fill_limit(error: ModelError, message: str) -> None:
+    for pattern in _TOKEN_LIMITS:
+        match = pattern.search(message)
+        if match is None:
+            continue
+        groups = match.groupdict()
+        for group, field in (("limit", "token_limit"), ("count", "token_count")):
+            digits = (groups.get(group) or "").replace(",", "")
+            if digits and len(digits) < 19:
+                setattr(error, field, int(digits))
+        return

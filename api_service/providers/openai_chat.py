@@ -1,0 +1,166 @@
+"""OpenAI Chat Completions: the codec. What differs between providers stands in their rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from api_service.providers.capabilities import family_of
+from api_service.providers.codec import HttpRequest, Upstream
+from api_service.providers.error_body import parse_error
+from api_service.providers.error_table import status_error
+from api_service.providers.json_text import JsonObject
+from api_service.providers.model_list import read_model_list
+from api_service.providers.openai_chat_config import put_config
+from api_service.providers.openai_chat_decode import ChatDecoder
+from api_service.providers.openai_chat_messages import MessageEncoder
+from api_service.providers.strict_schema import NotStrict, strict_schema
+from api_service.providers.unsupported import Refusals
+from marsys.v1 import (
+    GenerateRequest,
+    JsonSchemaFormat,
+    Message,
+    Model,
+    ModelError,
+    Role,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolDefinition,
+)
+from serving.errors import invalid
+from serving.event_writer import EventWriter
+
+_JSON_HEADERS: Mapping[str, str] = {"Content-Type": "application/json"}
+_STREAM_HEADERS: Mapping[str, str] = {**_JSON_HEADERS, "Accept": "text/event-stream"}
+_NO_PARAMETERS = orjson.Fragment(b'{"type":"object","properties":{}}')
+_JSON_HINT = {"role": "system", "content": "Answer with a JSON object."}
+_MODES = {
+    ToolChoiceMode.TOOL_CHOICE_MODE_AUTO: "auto",
+    ToolChoiceMode.TOOL_CHOICE_MODE_NONE: "none",
+    ToolChoiceMode.TOOL_CHOICE_MODE_REQUIRED: "required",
+}
+
+
+class ChatCodec:
+    """Codec of the wire protocol "openai_chat"."""
+
+    def encode(
+        self, request: GenerateRequest, upstream: Upstream, stream: bool, writer: EventWriter
+    ) -> HttpRequest:
+        """See Codec.encode."""
+        refusals = Refusals(request, upstream, writer)
+        messages = MessageEncoder(upstream, refusals).encode(request.messages)
+        body: JsonObject = {"model": upstream.model, "messages": messages}
+        if stream:
+            body["stream"] = True
+            if upstream.row.stream_usage:
+                body["stream_options"] = {"include_usage": True}
+        put_config(body, request, upstream, family_of(upstream.model), refusals)
+        if request.tools:
+            body["tools"] = [
+                _tool(tool, f"tools[{index}]", upstream, refusals)
+                for index, tool in enumerate(request.tools)
+            ]
+            _put_tool_choice(body, request.tool_choice)
+        if request.HasField("output_format"):
+            _put_format(body, request, upstream, refusals)
+        for name, text in request.provider_options_json.items():
+            if name == "stream":
+                raise invalid('provider_options_json["stream"]', "is for the service to say")
+            body[name] = orjson.Fragment(text)
+        headers = _STREAM_HEADERS if stream else _JSON_HEADERS
+        return HttpRequest("/chat/completions", headers, orjson.dumps(body))
+
+    def decoder(self, upstream: Upstream, writer: EventWriter) -> ChatDecoder:
+        """See Codec.decoder."""
+        return ChatDecoder(upstream, writer)
+
+    def decode_error(
+        self, upstream: Upstream, status: int, headers: Mapping[str, str], body: bytes, now: float
+    ) -> ModelError:
+        """See Codec.decode_error."""
+        return status_error(upstream, status, headers, parse_error(body), now)
+
+    def decode_models(self, upstream: Upstream, body: bytes) -> list[Model]:
+        """See Codec.decode_models."""
+        return read_model_list(upstream, body)
+
+
+def _tool(tool: ToolDefinition, path: str, upstream: Upstream, refusals: Refusals) -> JsonObject:
+    parameters: Any = _NO_PARAMETERS
+    if tool.parameters_json:
+        parameters = orjson.Fragment(tool.parameters_json)
+    function: JsonObject = {"name": tool.name, "parameters": parameters}
+    if tool.description:
+        function["description"] = tool.description
+    if tool.strict:
+        if not upstream.row.strict_tools:
+            refusals.refuse(f"{path}.strict", f"{upstream.row.name} has no strict tools")
+        else:
+            schema = json.loads(tool.parameters_json or '{"type":"object","properties":{}}')
+            try:
+                function["parameters"] = strict_schema(schema)
+                function["strict"] = True
+            except NotStrict as error:
+                refusals.refuse(f"{path}.strict", f"the schema can't be strict: {error}")
+    if tool.HasField("cache_breakpoint"):
+        refusals.refuse(f"{path}.cache_breakpoint", "tools take no cache mark on this wire")
+    return {"type": "function", "function": function}
+
+
+def _put_tool_choice(body: JsonObject, choice: ToolChoice) -> None:
+    if choice.tool_name:
+        body["tool_choice"] = {"type": "function", "function": {"name": choice.tool_name}}
+    elif choice.mode in _MODES:
+        body["tool_choice"] = _MODES[choice.mode]
+    if choice.HasField("allow_parallel_calls"):
+        body["parallel_tool_calls"] = choice.allow_parallel_calls
+
+
+def _put_format(
+    body: JsonObject, request: GenerateRequest, upstream: Upstream, refusals: Refusals
+) -> None:
+    form = request.output_format
+    kind = form.WhichOneof("format")
+    if kind == "json_object":
+        body["response_format"] = {"type": "json_object"}
+        # OpenAI refuses JSON mode where no message speaks of JSON.
+        if upstream.row.json_word and not _speaks_of_json(request.messages):
+            body["messages"].append(_JSON_HINT)
+    elif kind == "json_schema":
+        schema = _json_schema(form.json_schema, refusals)
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif kind in ("regex", "grammar", "choice"):
+        refusals.refuse(f"output_format.{kind}", f"{upstream.row.name} does not take it")
+
+
+def _json_schema(form: JsonSchemaFormat, refusals: Refusals) -> JsonObject:
+    wire: JsonObject = {"name": form.name or "response_schema"}
+    if form.description:
+        wire["description"] = form.description
+    wire["strict"] = form.strict if form.HasField("strict") else True
+    wire["schema"] = orjson.Fragment(form.schema_json)
+    if wire["strict"]:
+        try:
+            wire["schema"] = strict_schema(json.loads(form.schema_json))
+        except NotStrict as error:
+            field = "output_format.json_schema.strict"
+            if form.HasField("strict"):
+                refusals.refuse(field, f"the schema can't be strict: {error}")
+            else:
+                refusals.adjust(field, f"false is sent, since the schema can't be strict: {error}")
+            wire["strict"] = False
+    return wire
+
+
+def _speaks_of_json(messages: Any) -> bool:
+    return any(_texts_speak_of_json(message) for message in messages)
+
+
+def _texts_speak_of_json(message: Message) -> bool:
+    if message.role == Role.ROLE_TOOL:
+        return False
+    return any("json" in part.text.text.lower() for part in message.parts)

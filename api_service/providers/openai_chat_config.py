@@ -1,0 +1,171 @@
+"""OpenAI Chat Completions: generation parameters of the contract -> fields of the body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api_service.providers.capabilities import Family
+from api_service.providers.codec import Upstream
+from api_service.providers.json_text import JsonObject
+from api_service.providers.unsupported import Refusals
+from marsys.v1 import GenerateRequest, ReasoningEffort, ToolChoiceMode
+
+_DEFAULT_TEMPERATURE = 0.7
+_DEFAULT_EFFORT = "low"
+_DEFAULT_BUDGET = 1024
+
+# Values that change nothing: where a model doesn't take the field, nothing is lost without it.
+_NEUTRAL = {
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+    "repetition_penalty": 1.0,
+}
+
+_EFFORTS = {
+    ReasoningEffort.REASONING_EFFORT_NONE: "none",
+    ReasoningEffort.REASONING_EFFORT_MINIMAL: "minimal",
+    ReasoningEffort.REASONING_EFFORT_LOW: "low",
+    ReasoningEffort.REASONING_EFFORT_MEDIUM: "medium",
+    ReasoningEffort.REASONING_EFFORT_HIGH: "high",
+    ReasoningEffort.REASONING_EFFORT_XHIGH: "xhigh",
+    ReasoningEffort.REASONING_EFFORT_MAX: "max",
+}
+
+
+def put_config(
+    body: JsonObject,
+    request: GenerateRequest,
+    upstream: Upstream,
+    family: Family,
+    refusals: Refusals,
+) -> None:
+    """Put what the caller set into the body, and the service's defaults where the model takes them.
+
+    Raises:
+        ServiceError: a set parameter can't be honoured.
+    """
+    config = request.config
+    row = upstream.row
+    reasoning = _reasoning(request, upstream, family, refusals)
+    for descriptor, value in config.ListFields():
+        name = descriptor.name
+        if name == "reasoning":
+            continue
+        why = _why_not(name, value, upstream, family)
+        if not why:
+            body[row.fields[name]] = list(value) if name == "stop_sequences" else value
+        elif value != _NEUTRAL.get(name):
+            refusals.refuse(f"config.{name}", why)
+    _put_defaults(body, request, upstream, family, reasoning)
+    if reasoning:
+        if row.reasoning == "object":
+            body["reasoning"] = reasoning
+        else:
+            body["reasoning_effort"] = reasoning["effort"]
+
+
+def _why_not(name: str, value: Any, upstream: Upstream, family: Family) -> str:
+    """Why a field isn't taken; empty where it is."""
+    row = upstream.row
+    if name not in row.fields:
+        return f"{row.name} does not take it"
+    if name in family.refuses:
+        return f"{upstream.model} does not take it"
+    if name == "stop_sequences" and len(value) > row.max_stops:
+        return f"{row.name} takes at most {row.max_stops}"
+    return ""
+
+
+def _put_defaults(
+    body: JsonObject,
+    request: GenerateRequest,
+    upstream: Upstream,
+    family: Family,
+    reasoning: JsonObject,
+) -> None:
+    row, config = upstream.row, request.config
+    limited = config.HasField("max_tokens") or _says(request, "max_tokens", "max_completion_tokens")
+    if not limited and row.default_max_tokens is not None:
+        limit = min(row.default_max_tokens, family.max_tokens or row.default_max_tokens)
+        body[row.fields["max_tokens"]] = limit
+    # A model that thinks by a budget takes no temperature meanwhile (Claude).
+    free = "temperature" not in family.refuses and "max_tokens" not in reasoning
+    if free and not config.HasField("temperature"):
+        body[row.fields["temperature"]] = _DEFAULT_TEMPERATURE
+
+
+def _reasoning(
+    request: GenerateRequest, upstream: Upstream, family: Family, refusals: Refusals
+) -> JsonObject:
+    """{"effort": ...}, {"max_tokens": ...} or nothing."""
+    wanted = request.config.reasoning
+    effort = _EFFORTS.get(wanted.effort, "")
+    has_budget = wanted.HasField("budget_tokens")
+    if not effort and not has_budget:
+        return _default_reasoning(request, upstream, family)
+    if has_budget and upstream.row.reasoning == "object":
+        if not effort or family.budget:
+            if effort:
+                refusals.adjust(
+                    "config.reasoning.effort", "budget_tokens is sent; only one of them is taken"
+                )
+            return {"max_tokens": wanted.budget_tokens} if wanted.budget_tokens else _off()
+        refusals.adjust(
+            "config.reasoning.budget_tokens", "effort is sent; only one of them is taken"
+        )
+    elif has_budget:
+        if not effort and wanted.budget_tokens == 0:
+            effort = "none"
+        else:
+            refusals.refuse(
+                "config.reasoning.budget_tokens",
+                f"{upstream.row.name} takes an effort, no budget",
+            )
+    return {"effort": taken} if (taken := _taken(effort, upstream, family, refusals)) else {}
+
+
+def _taken(effort: str, upstream: Upstream, family: Family, refusals: Refusals) -> str:
+    """The effort that is sent; empty: none is."""
+    known = bool(family.efforts) or upstream.row.known_efforts_only or family.reasons
+    if not effort or not known or effort in family.efforts:
+        return effort
+    if effort == "none" and not family.reasons:
+        return ""  # such a model never reasons
+    if effort == "minimal" and "low" in family.efforts:
+        refusals.adjust("config.reasoning.effort", f"{upstream.model} takes low, not minimal")
+        return "low"
+    if family.budget and upstream.row.reasoning == "object":
+        return effort  # the provider turns it into a budget
+    refusals.refuse("config.reasoning.effort", f"{upstream.model} does not take {effort!r}")
+    return ""
+
+
+def _default_reasoning(request: GenerateRequest, upstream: Upstream, family: Family) -> JsonObject:
+    if _says(request, "reasoning", "reasoning_effort"):
+        return {}
+    if _DEFAULT_EFFORT in family.efforts and not family.budget:
+        return {"effort": _DEFAULT_EFFORT}
+    if family.budget and upstream.row.reasoning == "object" and _can_think(request):
+        return {"max_tokens": _DEFAULT_BUDGET}
+    return {}
+
+
+def _can_think(request: GenerateRequest) -> bool:
+    """Whether nothing that the caller set clashes with thinking by a budget."""
+    config, choice = request.config, request.tool_choice
+    forced = bool(choice.tool_name) or choice.mode == ToolChoiceMode.TOOL_CHOICE_MODE_REQUIRED
+    sampling = any(config.HasField(name) for name in ("temperature", "top_p", "top_k"))
+    short = config.HasField("max_tokens") and config.max_tokens <= 2 * _DEFAULT_BUDGET
+    return not (forced or sampling or short)
+
+
+def _says(request: GenerateRequest, *names: str) -> bool:
+    """Whether the caller puts one of some fields into the body itself."""
+    return any(name in request.provider_options_json for name in names)
+
+
+def _off() -> JsonObject:
+    return {"enabled": False}

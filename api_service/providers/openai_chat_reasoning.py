@@ -1,0 +1,55 @@
+"""OpenAI Chat Completions: OpenRouter's reasoning details, gathered from a stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from api_service.providers.json_text import JsonObject, text_of
+
+# Keys whose values grow by fragments; others come once.
+_GROWING = ("text", "summary", "data")
+
+
+class ReasoningDetails:
+    """Gathers the blocks that go back to the provider unchanged on the next turn."""
+
+    def __init__(self) -> None:
+        self._blocks: list[JsonObject] = []
+
+    def add(self, fragments: list[Any]) -> str:
+        """Take fragments. Returns the words in them that a caller may read."""
+        told = []
+        for fragment in fragments:
+            if not isinstance(fragment, dict):
+                continue
+            told.append(text_of(fragment.get("text")) or text_of(fragment.get("summary")))
+            block = self._open_block(fragment)
+            if block is None:
+                self._blocks.append(dict(fragment))
+            else:
+                _grow(block, fragment)
+        return "".join(told)
+
+    def state(self) -> bytes:
+        """The blocks as JSON; empty where there are none."""
+        return orjson.dumps(self._blocks) if self._blocks else b""
+
+    def _open_block(self, fragment: JsonObject) -> JsonObject | None:
+        """The block that a fragment goes on with."""
+        if not self._blocks or "index" not in fragment:
+            return None
+        for block in reversed(self._blocks):
+            if (block.get("index"), block.get("type")) == (fragment["index"], fragment.get("type")):
+                ids = {block.get("id"), fragment.get("id")} - {None, ""}
+                return block if len(ids) < 2 else None
+        return None
+
+
+def _grow(block: JsonObject, fragment: JsonObject) -> None:
+    for key, value in fragment.items():
+        if key in _GROWING and isinstance(value, str) and isinstance(block.get(key), str):
+            block[key] += value
+        elif value not in (None, "") or key not in block:
+            block[key] = value

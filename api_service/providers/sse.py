@@ -1,0 +1,114 @@
+"""Server-sent events: bytes, split anywhere, into events. No I/O."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+"""Largest event that is taken, in bytes."""
+
+
+class SseTooLarge(Exception):
+    """An event is larger than the limit."""
+
+
+class SseEvent(NamedTuple):
+    """One event.
+
+    Attributes:
+        name: the `event:` field; empty where there was none.
+        data: the `data:` lines, joined by line feeds.
+    """
+
+    name: bytes
+    data: bytes
+
+
+class SseParser:
+    """Parses one stream.
+
+    Lines end with CR, LF or CRLF. Comments, `id:` and `retry:` are skipped. Events without data are
+    skipped, as the specification says.
+    """
+
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._limit = max_event_bytes
+        self._tail = bytearray()  # an unfinished line
+        self._after_cr = False  # a line feed that comes next belongs to the line before
+        self._first = True
+        self._name = b""
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> list[SseEvent]:
+        """The events that the next bytes complete.
+
+        Raises:
+            SseTooLarge: an event is larger than the limit.
+        """
+        if self._after_cr and chunk:
+            self._after_cr = False
+            if chunk[0] == 0x0A:
+                chunk = chunk[1:]
+        if not chunk:
+            return []
+        lines = chunk.splitlines(keepends=True)
+        if self._tail:
+            self._tail += lines[0]
+            self._check(len(self._tail))
+            if lines[0][-1] not in b"\r\n":
+                return []
+            lines[0] = bytes(self._tail)
+            self._tail.clear()
+        last = lines[-1]
+        if last[-1] not in b"\r\n":
+            self._tail += last
+            self._check(len(last))
+            lines.pop()
+        elif last[-1] == 0x0D:
+            self._after_cr = True
+        return self._take(lines)
+
+    def end(self) -> list[SseEvent]:
+        """The event that the end of the stream completes.
+
+        The specification would drop it; servers that forget the last blank line are many.
+        """
+        lines = [bytes(self._tail), b""] if self._tail else [b""]
+        self._tail.clear()
+        return self._take(lines)
+
+    def _take(self, lines: list[bytes]) -> list[SseEvent]:
+        events: list[SseEvent] = []
+        for raw in lines:
+            line = raw.rstrip(b"\r\n")
+            if self._first:
+                self._first = False
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if not line:
+                if self._data:
+                    data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                    events.append(SseEvent(self._name, data))
+                    self._data = []
+                self._name = b""
+                self._size = 0
+            elif line.startswith(b"data"):
+                self._field(line)
+            elif line.startswith(b"event:"):
+                self._name = line[6:].removeprefix(b" ")
+        return events
+
+    def _field(self, line: bytes) -> None:
+        if line[4:5] == b":":
+            value = line[5:].removeprefix(b" ")
+        elif len(line) == 4:
+            value = b""
+        else:  # a field of another name that begins alike
+            return
+        self._size += len(value)
+        self._check(self._size)
+        self._data.append(value)
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise SseTooLarge(f"an event is larger than {self._limit} bytes")

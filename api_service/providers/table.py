@@ -1,0 +1,154 @@
+"""The providers. One that speaks a known wire protocol is one more row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+# Retried: the client's fault never, a passing fault of the provider always.
+RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+_ALL_SERVER_ERRORS = frozenset({408, 409, 429, *range(500, 600)})
+
+_COMMON_FIELDS = {
+    "max_tokens": "max_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "seed": "seed",
+    "stop_sequences": "stop",
+}
+_OPEN_FIELDS = _COMMON_FIELDS | {
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repetition_penalty": "repetition_penalty",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRow:
+    """A provider.
+
+    Attributes:
+        name: the provider's name in the contract.
+        wire: its wire protocol: "openai_chat", and others as they come.
+        base_url: where its API is; empty where every caller or operator says so.
+        key_env: environment variable of the service's key; empty: none.
+        needs_key: whether a call without a key is refused before it is made.
+        key_header: header that carries the key.
+        key_prefix: what stands before the key in it.
+        headers: further headers of every request.
+        strip: prefixes that the model's name loses.
+        models_path: path of its model list; empty: none.
+        billing_url: where credits are bought; empty: unknown.
+        retried: HTTP statuses after which another attempt is made.
+        advised_delays: how long to wait after a status, in seconds, where the provider doesn't say.
+            They are told to the caller; the service's own back-off doesn't use them.
+        fields: fields of GenerationConfig that it takes -> their names on the wire.
+        default_max_tokens: limit of the answer where the caller sets none; None leaves it to the
+            provider, whose context is unknown here.
+        max_stops: most stop strings.
+        reasoning: how an effort or budget is told: "effort" is `reasoning_effort`, "object" is
+            `reasoning: {effort | max_tokens}`.
+        known_efforts_only: whether only model families that are known for it take an effort.
+        media: kinds of media that it takes.
+        file_urls: whether a document may be given by its address.
+        names: whether messages may carry a speaker's name.
+        strict_tools: whether tools may carry `strict`.
+        cache_models: prefixes of models that take `cache_control` marks.
+        stream_usage: whether usage must be asked for in streams.
+        reasoning_key: key under which a message takes reasoning text back; empty: none is taken.
+        json_word: whether JSON mode demands the word "JSON" in the prompt.
+        refusals: whether an assistant message may carry `refusal`.
+    """
+
+    name: str
+    base_url: str
+    key_env: str
+    wire: str = "openai_chat"
+    needs_key: bool = True
+    key_header: str = "Authorization"
+    key_prefix: str = "Bearer "
+    headers: Mapping[str, str] = field(default_factory=dict)
+    strip: tuple[str, ...] = ()
+    models_path: str = "/models"
+    billing_url: str = ""
+    retried: frozenset[int] = RETRIED
+    advised_delays: Mapping[int, float] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=lambda: dict(_COMMON_FIELDS))
+    default_max_tokens: int | None = 8192
+    max_stops: int = 16
+    reasoning: Literal["effort", "object"] = "effort"
+    known_efforts_only: bool = False
+    media: frozenset[str] = frozenset({"image", "audio", "video", "file"})
+    file_urls: bool = False
+    names: bool = True
+    strict_tools: bool = True
+    cache_models: tuple[str, ...] = ()
+    stream_usage: bool = True
+    reasoning_key: str = ""
+    json_word: bool = False
+    refusals: bool = False
+
+
+OPENAI = ProviderRow(
+    name="openai",
+    base_url="https://api.openai.com/v1",
+    key_env="OPENAI_API_KEY",
+    strip=("openai/",),
+    billing_url="https://platform.openai.com/billing",
+    fields=_COMMON_FIELDS
+    | {"max_tokens": "max_completion_tokens", "prompt_cache_key": "prompt_cache_key"},
+    max_stops=4,
+    known_efforts_only=True,
+    media=frozenset({"image", "audio", "file"}),
+    json_word=True,
+    refusals=True,
+)
+
+OPENROUTER = ProviderRow(
+    name="openrouter",
+    base_url="https://openrouter.ai/api/v1",
+    key_env="OPENROUTER_API_KEY",
+    billing_url="https://openrouter.ai/credits",
+    retried=_ALL_SERVER_ERRORS,
+    advised_delays={408: 5, 502: 5} | {s: 10 for s in range(500, 600) if s != 502},
+    fields=_OPEN_FIELDS,
+    reasoning="object",
+    file_urls=True,
+    cache_models=("anthropic/", "google/", "qwen/", "alibaba/"),
+    stream_usage=False,  # it always sends usage
+    reasoning_key="reasoning",
+)
+
+XAI = ProviderRow(
+    name="xai",
+    base_url="https://api.x.ai/v1",
+    key_env="XAI_API_KEY",
+    strip=("x-ai/", "xai/"),
+    billing_url="https://console.x.ai/billing",
+    fields=_COMMON_FIELDS,
+    known_efforts_only=True,
+    media=frozenset({"image"}),
+    names=False,
+    strict_tools=False,
+)
+
+CUSTOM = ProviderRow(
+    name="custom",
+    base_url="",
+    key_env="",
+    needs_key=False,
+    fields=_OPEN_FIELDS,
+    default_max_tokens=None,
+    file_urls=True,
+    reasoning_key="reasoning_content",
+)
+"""Any OpenAI-compatible endpoint: a caller's base URL, or a provider that the operator adds."""
+
+PROVIDERS: Mapping[str, ProviderRow] = MappingProxyType(
+    {row.name: row for row in (OPENAI, OPENROUTER, XAI)}
+)
+"""The providers that callers may name, by name."""
