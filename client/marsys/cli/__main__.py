@@ -1,0 +1,5 @@
+"""`python -m marsys.cli`."""
+
+from marsys.cli import main
+
+main()

@@ -1,0 +1,39 @@
+"""The commands of `marsys`, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from marsys import __version__
+from marsys.cli.chat import chat
+from marsys.cli.health import health
+from marsys.cli.models import models
+from marsys.cli.serve import serve
+
+app = typer.Typer(
+    name="marsys",
+    help="One gRPC contract for every language model, remote or local.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"marsys {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    """One gRPC contract for every language model, remote or local."""
+
+
+app.add_typer(serve, name="serve")
+app.command()(chat)
+app.command()(models)
+app.command()(health)

@@ -1,0 +1,215 @@
+"""What a call does, step by step, without I/O; and the two drivers that do the steps.
+
+The logic of a call is a generator: it yields steps, is sent their outcomes (or thrown their
+gRPC errors), and returns the result. So it is written once for synchronous and asyncio callers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+import grpc.aio
+
+from marsys.rpc.channel import loop_stubs, sync_stubs
+from marsys.rpc.connection import Connection
+from marsys.v1 import (
+    GenerateRequest,
+    LoadModelRequest,
+    LoadModelResponse,
+    StreamGenerateRequest,
+)
+
+T = TypeVar("T")
+Progress: TypeAlias = Callable[[LoadModelResponse], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Call Generate. Outcome: GenerateResponse."""
+
+    request: GenerateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStream:
+    """Call StreamGenerate and wait for its first message. Outcome: Opened."""
+
+    request: GenerateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Call LoadModel and wait until the model is ready. Outcome: the last LoadModelResponse."""
+
+    request: LoadModelRequest
+    progress: Progress | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait some seconds. Outcome: None."""
+
+    seconds: float
+
+
+Step: TypeAlias = Generate | OpenStream | Load | Sleep
+Steps: TypeAlias = Generator[Step, Any, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open stream.
+
+    Attributes:
+        call: gRPC's call.
+        first: the first message; None where the stream ended at once.
+        read: gives the next message, or None at the end; to be awaited on an event loop.
+    """
+
+    call: Any
+    first: Any
+    read: Callable[[], Any]
+
+
+class Clock:
+    """The time that a call may take in all.
+
+    Args:
+        timeout: in seconds from now; None: without end.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        self.timeout = timeout
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left, never below 0; None: without end."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+
+class SyncDriver:
+    """Does steps on the calling thread."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def start(self, step: Generate) -> Any:
+        """Begin a step without waiting: gRPC's future of its outcome."""
+        return sync_stubs(self._connection).inference.Generate.future(step.request, **self._extras)
+
+    def run(self, steps: Steps[T], first: Any = None) -> T:
+        """Do all steps.
+
+        Args:
+            steps: what to do.
+            first: future of the first step, where it was started before.
+        """
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    outcome = self._do(step) if first is None else first.result()
+                except grpc.RpcError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(outcome)
+                first = None
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _do(self, step: Step) -> Any:
+        if isinstance(step, Sleep):
+            time.sleep(step.seconds)
+            return None
+        stubs = sync_stubs(self._connection)
+        if isinstance(step, Generate):
+            return stubs.inference.Generate(step.request, **self._extras)
+        if isinstance(step, OpenStream):
+            request = StreamGenerateRequest(request=step.request)
+            call = stubs.inference.StreamGenerate(request, **self._extras)
+            return Opened(call, next(call, None), lambda: next(call, None))
+        last = None
+        for last in stubs.models.LoadModel(step.request, **self._extras):
+            if step.progress is not None:
+                step.progress(last)
+        return last
+
+    @property
+    def _extras(self) -> dict[str, Any]:
+        return {"timeout": self._clock.left, "metadata": self._connection.metadata}
+
+
+class LoopDriver:
+    """Does steps on the running event loop."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    async def run(self, steps: Steps[T], first: Any = None) -> T:
+        """Do all steps. `first` as in SyncDriver.run."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    outcome = await (self._do(step) if first is None else _result(first))
+                except grpc.RpcError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(outcome)
+                first = None
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _do(self, step: Step) -> Any:
+        if isinstance(step, Sleep):
+            await asyncio.sleep(step.seconds)
+            return None
+        stubs = await loop_stubs(self._connection)
+        if isinstance(step, Generate):
+            return await stubs.inference.Generate(step.request, **self._extras)
+        if isinstance(step, OpenStream):
+            request = StreamGenerateRequest(request=step.request)
+            call = stubs.inference.StreamGenerate(request, **self._extras)
+
+            async def read() -> Any:
+                message = await call.read()
+                return None if message is grpc.aio.EOF else message
+
+            return Opened(call, await read(), read)
+        last = None
+        async for last in stubs.models.LoadModel(step.request, **self._extras):
+            if step.progress is not None:
+                step.progress(last)
+        return last
+
+    @property
+    def _extras(self) -> dict[str, Any]:
+        return {"timeout": self._clock.left, "metadata": self._connection.metadata}
+
+
+async def _result(call: Any) -> Any:
+    """The outcome of gRPC's future, without blocking the loop. Cancelling cancels the call."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+
+    def wake(_: Any) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(done.set)
+
+    call.add_done_callback(wake)
+    try:
+        await done.wait()
+    except asyncio.CancelledError:
+        call.cancel()
+        raise
+    return call.result()

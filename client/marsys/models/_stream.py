@@ -1,0 +1,164 @@
+"""What `stream` gives: chunks, for `for` and `async for` alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Self
+
+import grpc
+
+from marsys.models._chunks import ChunkReader
+from marsys.models._errors import from_call
+from marsys.models._steps import Clock, LoopDriver, Opened, Steps, SyncDriver
+from marsys.models.response import AttributeDict, HarmonizedResponse
+from marsys.rpc.connection import Connection
+
+
+class ResponseStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
+    """The chunks of one answer. The call begins with the first one that is asked for.
+
+    Read it with `for` or `async for`, once. Leave it early with `close()` or `await aclose()`, or
+    by leaving its `with` or `async with` block: the call is then cancelled, and so is the work
+    behind it.
+
+    Chunks are dicts (items can be read as attributes) with `type` ("text", "thinking",
+    "tool_call", "image", "usage" or "done"), `content` (always a str), `thinking` (always a str),
+    `tool_calls` (whole ones), `index` of the part, `finish_reason` and `usage`. The last one has
+    the type "done" and the whole `response`.
+
+    Raises:
+        ModelAPIError: at the first chunk or any later one; also where the stream ends early.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        opening: Callable[[], Steps[Opened]],
+        timeout: float | None,
+        max_retries: int,
+    ) -> None:
+        self._connection = connection
+        self._opening = opening
+        self._timeout = timeout
+        self._reader = ChunkReader(max_retries)
+        self._chunks: deque[AttributeDict] = deque()
+        self._opened: Opened | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._mode = ""
+        self._ended = False
+        self._response: HarmonizedResponse | None = None
+
+    @property
+    def response(self) -> HarmonizedResponse | None:
+        """The whole answer once the stream has ended, else None."""
+        return self._response
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> AttributeDict:
+        while not self._chunks:
+            if self._ended:
+                raise StopIteration
+            self._begin("for")
+            try:
+                if self._opened is None:
+                    driver = SyncDriver(self._connection, Clock(self._timeout))
+                    self._opened = driver.run(self._opening())
+                    message = self._opened.first
+                else:
+                    message = self._opened.read()
+            except Exception as error:
+                self._failed(error)
+                message = None
+            self._take(message)
+        return self._pop()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> AttributeDict:
+        while not self._chunks:
+            if self._ended:
+                raise StopAsyncIteration
+            self._begin("async for")
+            try:
+                if self._opened is None:
+                    self._loop = asyncio.get_running_loop()
+                    driver = LoopDriver(self._connection, Clock(self._timeout))
+                    self._opened = await driver.run(self._opening())
+                    message = self._opened.first
+                else:
+                    message = await self._opened.read()
+            except Exception as error:
+                self._failed(error)
+                message = None
+            self._take(message)
+        return self._pop()
+
+    def close(self) -> None:
+        """Stop: the call is cancelled if it still runs. May be called at any time."""
+        self._ended = True
+        self._chunks.clear()
+        if self._opened is not None:
+            self._opened.call.cancel()
+
+    async def aclose(self) -> None:
+        """The same as `close`, for asyncio code."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # Whoever drops a stream half read wants no more of it. A loop's call is its loop's to end.
+        opened = self.__dict__.get("_opened")
+        if opened is None or self._ended or self._reader.finished:
+            return
+        if self._loop is None:
+            opened.call.cancel()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(opened.call.cancel)
+
+    def _begin(self, mode: str) -> None:
+        if self._mode not in ("", mode):
+            raise RuntimeError(f"the stream is already read by `{self._mode}`")
+        self._mode = mode
+
+    def _take(self, message: Any) -> None:
+        try:
+            if message is None:
+                self._ended = True
+                self._reader.end()
+            else:
+                self._chunks.extend(self._reader.read(message))
+        except Exception:
+            self.close()
+            raise
+
+    def _pop(self) -> AttributeDict:
+        chunk = self._chunks.popleft()
+        if chunk["type"] == "done":
+            self._response = chunk["response"]
+        return chunk
+
+    def _failed(self, error: Exception) -> None:
+        """The call failed: raise what the caller shall see. After the answer's end it's no loss."""
+        self._ended = True
+        if not isinstance(error, grpc.RpcError):
+            raise error
+        if not self._reader.finished:
+            failure = from_call(error, self._connection.target, self._timeout)
+            failure.context["partial_length"] = self._reader.length
+            raise failure from None

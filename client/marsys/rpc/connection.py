@@ -1,0 +1,78 @@
+"""Where to call and with which credentials. Secrets go out encrypted or stay on the machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from marsys.agents.exceptions import ModelConfigurationError
+from marsys.rpc.target import Target, resolve_target
+
+_ALLOW = "MARSYS_ALLOW_PLAINTEXT"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A target with its credentials. Equal connections share their channels.
+
+    Attributes:
+        target: where the service is.
+        token: the service's bearer token; None: none.
+        ca_file: PEM file of the CA that signed the service's certificate; None: the system's CAs.
+    """
+
+    target: Target
+    token: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Metadata of every call."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    @property
+    def takes_secrets(self) -> bool:
+        """Whether a secret may be sent here: encrypted, on this machine, or allowed by the user."""
+        return self.target.secure or self.target.loopback or os.environ.get(_ALLOW) == "1"
+
+    def refuse_plaintext(self, name: str) -> None:
+        """Refuse to send a secret where others could read it.
+
+        Raises:
+            ModelConfigurationError: the connection is plaintext to another machine.
+        """
+        if not self.takes_secrets:
+            raise ModelConfigurationError(
+                f"{name} would be sent unencrypted to {self.target}; use https://, or set "
+                f"{_ALLOW}=1 where the network itself is encrypted",
+                field=name,
+            )
+
+
+def connect(target: str | None, env_var: str, default: str, token: str | None = None) -> Connection:
+    """The connection that arguments and environment describe. Opens nothing.
+
+    Args:
+        target: where the service is; None: what `env_var` says, else `default`.
+        env_var: MARSYS_API_TARGET or MARSYS_LOCAL_TARGET.
+        default: the service's usual address.
+        token: the service's token; None: MARSYS_TOKEN, else none.
+
+    Raises:
+        ModelConfigurationError: the target can't be read, MARSYS_TLS_CA_FILE names no file, or the
+            token would travel in plaintext to another machine.
+    """
+    resolved = resolve_target(target, env_var, default)
+    token = token or os.environ.get("MARSYS_TOKEN") or None
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise ModelConfigurationError("token: must be printable ASCII", field="token")
+    ca_file = os.environ.get("MARSYS_TLS_CA_FILE") or None if resolved.secure else None
+    if ca_file is not None and not Path(ca_file).is_file():
+        raise ModelConfigurationError(
+            f"MARSYS_TLS_CA_FILE: no file at {ca_file}", field="MARSYS_TLS_CA_FILE"
+        )
+    connection = Connection(resolved, token, ca_file)
+    if token is not None:
+        connection.refuse_plaintext("token")
+    return connection

@@ -1,0 +1,71 @@
+"""The scripted service on a real socket, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import grpc
+import grpc.aio
+import pytest
+from client_scripted import ScriptedService, check_health
+
+from marsys.models import BaseAPIModel, BaseLocalModel
+from marsys.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from marsys.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+
+
+@pytest.fixture
+def service() -> Iterator[ScriptedService]:
+    scripted = ScriptedService()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> grpc.aio.Server:
+        server = grpc.aio.server(options=[("grpc.max_receive_message_length", 70 << 20)])
+        add_InferenceServiceServicer_to_server(scripted, server)
+        add_ModelServiceServicer_to_server(scripted, server)
+        handler = grpc.unary_unary_rpc_method_handler(check_health)
+        health = grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler})
+        server.add_generic_rpc_handlers((health,))
+        scripted.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        await server.start()
+        return server
+
+    server = asyncio.run_coroutine_threadsafe(start(), loop).result(20)
+    yield scripted
+    asyncio.run_coroutine_threadsafe(server.stop(0), loop).result(20)
+    asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(20)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "MARSYS_API_TARGET",
+        "MARSYS_LOCAL_TARGET",
+        "MARSYS_TOKEN",
+        "MARSYS_TLS_CA_FILE",
+        "MARSYS_ALLOW_PLAINTEXT",
+        "OPENAI_API_KEY",
+        "OPENROUTER_API_KEY",
+        "ANTHROPIC_API_KEY",
+        "GOOGLE_API_KEY",
+        "GEMINI_API_KEY",
+        "XAI_API_KEY",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def api_model(service: ScriptedService) -> BaseAPIModel:
+    return BaseAPIModel("openrouter", "vendor/model-1", target=service.address)
+
+
+@pytest.fixture
+def local_model(service: ScriptedService) -> BaseLocalModel:
+    return BaseLocalModel("tiny", target=service.address)
