@@ -34,7 +34,7 @@ class ApiSettings(ServerSettings):
     model_config = settings_config("MARSYS_API_")
 
     allow_base_urls: list[str] = Field(
-        default_factory=list,
+        default=[],
         description="Base URLs that callers may set: same scheme, host and port, path beneath",
     )
     allow_loopback_callers: bool = Field(

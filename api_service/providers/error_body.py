@@ -7,7 +7,7 @@ from typing import Any
 
 from api_service.providers.json_text import JsonObject, list_of, object_of, read_json, text_of
 
-_LONGEST = 1000  # characters of a provider's text that go into a message
+_LONGEST = 8192  # characters of a provider's text that are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +45,27 @@ def error_of(value: Any) -> ErrorBody | None:
     if isinstance(value, list) and value:
         value = value[0]
     if not isinstance(value, dict):
-        return ErrorBody(message=shorten(value)) if isinstance(value, str) else None
+        return ErrorBody(message=_shorten(value)) if isinstance(value, str) else None
     error = value.get("error")
     if isinstance(error, dict):
         return _from_object(error)
     if isinstance(error, str) and error:
-        return ErrorBody(shorten(error), _code(value.get("code")), raw=value)
+        return ErrorBody(_shorten(error), _code(value.get("code")), raw=value)
     if value.get("object") == "error":
         return _from_object(value)
     detail = value.get("detail")
     if isinstance(detail, str) and detail:
-        return ErrorBody(shorten(detail), raw=value)
+        return ErrorBody(_shorten(detail), raw=value)
     if isinstance(detail, list) and detail:
-        return ErrorBody(shorten("; ".join(_violation(item) for item in detail)), raw=value)
+        return ErrorBody(_shorten("; ".join(_violation(item) for item in detail)), raw=value)
     if isinstance(value.get("message"), str) and "choices" not in value:
         return _from_object(value)
     return None
 
 
-def shorten(text: str) -> str:
-    """The text, cut to what a message may hold."""
-    text = text.strip()
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + " [...]"
+def _shorten(text: str) -> str:
+    """The text, cut to what is read of it."""
+    return text.strip()[:_LONGEST]
 
 
 def _from_object(error: JsonObject) -> ErrorBody:
@@ -83,7 +82,7 @@ def _from_object(error: JsonObject) -> ErrorBody:
         status = int(code)
     kind = text_of(error.get("type"))
     return ErrorBody(
-        message=shorten(message),
+        message=_shorten(message),
         code=_code(code) or kind,
         kind=kind,
         param=text_of(error.get("param")),
@@ -94,7 +93,7 @@ def _from_object(error: JsonObject) -> ErrorBody:
 
 def _code(value: object) -> str:
     if isinstance(value, str):
-        return shorten(value)
+        return _shorten(value)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
@@ -107,4 +106,4 @@ def _violation(item: object) -> str:
 
 def _plain(body: bytes) -> str:
     text = body.decode("utf-8", "replace").strip()
-    return "" if text.startswith("<") else shorten(text)  # a page for people says nothing
+    return "" if text.startswith("<") else _shorten(text)  # a page for people says nothing

@@ -12,6 +12,7 @@ from marsys.rpc.reasons import meaning
 from marsys.v1 import ErrorReason, ModelError
 
 _R = ErrorReason
+_LONGEST = 1000  # characters of a provider's text that are passed on
 
 _BY_STATUS: Mapping[int, ErrorReason.ValueType] = {
     400: _R.ERROR_REASON_INVALID_REQUEST,
@@ -176,7 +177,7 @@ def _error(
     upstream: Upstream, reason: ErrorReason.ValueType, status: int | None, body: ErrorBody
 ) -> ModelError:
     row = upstream.row
-    text = upstream.redact(body.message) or "no further words"
+    text = _told(upstream, body.message) or "no further words"
     told = f"{row.name} answered {status}: {text}" if status else f"{row.name}: {text}"
     if status is not None and 300 <= status < 400:
         told = f"{row.name} answered {status}: redirects are not followed"
@@ -186,7 +187,7 @@ def _error(
         field=_field(upstream, body),
         provider=row.name,
         model=upstream.model,
-        provider_code=upstream.redact(body.code),
+        provider_code=_told(upstream, body.code),
         retryable=_retryable(upstream, reason, status),
         suggested_action=_action(upstream, reason),
     )
@@ -195,6 +196,12 @@ def _error(
     if reason == _R.ERROR_REASON_TOKEN_LIMIT:
         _fill_limit(error, body.message)
     return error
+
+
+def _told(upstream: Upstream, text: str) -> str:
+    """A provider's text as callers see it: first without secrets, then cut."""
+    text = upstream.redact(text)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + " [...]"
 
 
 def _retryable(upstream: Upstream, reason: ErrorReason.ValueType, status: int | None) -> bool:

@@ -105,7 +105,8 @@ def test_recording(path: Path) -> None:
         headers = recording["response_headers"]
         error = codec.decode_error(target.upstream, recording["status"], headers, body, 0.0)
         assert error.http_status == recording["status"]
-        assert error.reason and recording["response"]["error"]["message"] in error.message
+        assert error.reason
+        assert recording["response"]["error"]["message"] in error.message
         return
     writer = EventWriter()
     decoder = codec.decoder(target.upstream, writer)

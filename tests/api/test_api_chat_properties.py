@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -96,7 +97,7 @@ def pieces(draw: st.DrawFn, text: str) -> list[str]:
     """The text in pieces."""
     cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=3)))
     bounds = [0, *cuts, len(text)]
-    return [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [text[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 @st.composite
@@ -105,7 +106,7 @@ def streamed(draw: st.DrawFn, answer: dict[str, Any]) -> list[bytes]:
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     for index, detail in enumerate(answer["details"]):
         for text in pieces(draw, detail["text"]):
-            fragment = {"type": detail["type"], "text": text, "index": index}
+            fragment = detail | {"text": text, "index": index}
             told = {"reasoning": text} if answer["told"] else {}
             deltas.append({"reasoning_details": [fragment], **told})
     deltas += [{"reasoning": text} for text in pieces(draw, answer["reasoning"])]
@@ -138,7 +139,7 @@ def streamed(draw: st.DrawFn, answer: dict[str, Any]) -> list[bytes]:
     raw = f"{data}data: [DONE]{newline}{newline}".encode()
     cuts = sorted(draw(st.lists(st.integers(0, len(raw)), max_size=8)))
     bounds = [0, *cuts, len(raw)]
-    return [raw[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [raw[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 def fold_all(events: list[StreamEvent]) -> GenerateResponse:
@@ -171,7 +172,7 @@ def decode_stream(chunks: list[bytes]) -> GenerateResponse | int:
     return fold_all(events + writer.take())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_streamed_equals_whole(data: st.DataObject) -> None:
     answer = data.draw(answers)
@@ -200,7 +201,7 @@ odd_answers = st.recursive(
 odd_messages = st.dictionaries(keys, odd_answers, max_size=6)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(odd_messages, odd_messages, odd_messages)
 def test_odd_json_gives_an_answer_or_a_typed_error(
     answer: dict[str, Any], choice: dict[str, Any], message: dict[str, Any]
@@ -213,7 +214,7 @@ def test_odd_json_gives_an_answer_or_a_typed_error(
         ChatCodec().decode_error(UPSTREAM, 400, {}, text, 0.0)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=60) | st.sampled_from([b"data: ", b"\n\n", b"\r", b"{}"])))
 def test_any_bytes_give_an_answer_or_a_typed_error(chunks: list[bytes]) -> None:
     decode_whole(b"".join(chunks))
