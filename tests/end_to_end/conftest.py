@@ -68,7 +68,7 @@ def upstream(scratch: Path, embedded_directory: Path) -> Iterator[str]:
 
     wait_until(answers, 180, 0.5)
     yield f"http://127.0.0.1:{port}/v1"
-    process.terminate()
+    process.kill()  # it would first finish what its callers have left
     process.wait(30)
 
 

@@ -10,6 +10,8 @@ from marsys.agents.exceptions import ModelTimeoutError
 from marsys.models import BaseAPIModel, BaseLocalModel
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+# Some ten seconds: `transformers serve` goes on with what its caller has left.
+TOKENS = 120
 LONG = [{"role": "user", "content": "Write a very long story about a ship."}]
 
 
@@ -64,14 +66,14 @@ async def test_the_asynchronous_forms(model):
 
 
 async def test_a_stream_can_be_left_and_the_model_answers_on(model):
-    async for chunk in model.stream(LONG, max_tokens=1000):
+    async for chunk in model.stream(LONG, max_tokens=TOKENS):
         if chunk["content"]:
             break
     assert "Paris" in (await model.arun(QUESTION))["content"]
 
 
 async def test_a_cancelled_call_ends_at_once(model):
-    task = asyncio.create_task(model.arun(LONG, max_tokens=2000))
+    task = asyncio.create_task(model.arun(LONG, max_tokens=TOKENS))
     await asyncio.sleep(0.5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -81,7 +83,7 @@ async def test_a_cancelled_call_ends_at_once(model):
 
 def test_a_deadline(model):
     with pytest.raises(ModelTimeoutError):
-        model.run(LONG, max_tokens=4000, timeout=1.0)
+        model.run(LONG, max_tokens=TOKENS, timeout=1.0)
     assert "Paris" in model.run(QUESTION)["content"]
 
 
