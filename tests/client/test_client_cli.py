@@ -299,13 +299,15 @@ def test_a_failed_turn_leaves_the_conversation_as_it_was(local, service):
 
 
 STAND_IN = """
-import signal, sys, time
-print(__spec__.name.split(".")[0], *sys.argv[1:], flush=True)
+import os, signal, sys, time
+def say(*words):
+    os.write(1, (" ".join(words) + "\\n").encode())  # in one piece: two processes share the pipe
 def stop(number, frame):
-    print("stopped by", signal.Signals(number).name, flush=True)
+    say("stopped by", signal.Signals(number).name)
     sys.exit(0)
 signal.signal(signal.SIGINT, stop)
 signal.signal(signal.SIGTERM, stop)
+say(__spec__.name.split(".")[0], *sys.argv[1:])
 if "--fail" in sys.argv:
     sys.exit(7)
 time.sleep(60)
@@ -320,8 +322,8 @@ def stand_ins(tmp_path: Path, monkeypatch) -> dict[str, str]:
         (tmp_path / name / "__main__.py").write_text(STAND_IN)
     for name in ("torch", "transformers", "aiohttp", "grpc_health", "pydantic_settings"):
         (tmp_path / f"{name}.py").touch()
-    monkeypatch.chdir(tmp_path)  # what lies here is imported before the real ones
     paths = [str(Path(path).resolve()) for path in sys.path if path]
+    monkeypatch.chdir(tmp_path)  # what lies here is imported before the real ones
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *paths])}
 
 

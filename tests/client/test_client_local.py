@@ -7,7 +7,7 @@ import json
 import pytest
 from client_scripted import text
 
-from marsys.agents.exceptions import ModelAPIError, ModelConfigurationError
+from marsys.agents.exceptions import ModelAPIError, ModelConfigurationError, ModelTimeoutError
 from marsys.models import BaseLocalModel, ModelConfig
 from marsys.v1 import Backend, ErrorReason, LoadOptions, LoadStage, ModelClass, ModelError
 
@@ -98,11 +98,14 @@ def test_a_model_that_somebody_else_loads_is_waited_for(service, local_model):
     assert service.loads == []
 
 
-def test_waiting_ends_with_the_deadline(service, local_model):
+async def test_waiting_ends_with_the_deadline(service, local_model):
     service.fail(LOADING)
-    with pytest.raises(ModelAPIError) as caught:
-        local_model.run(HELLO, timeout=0.5)
-    assert caught.value.classification == "timeout"
+    with pytest.raises(ModelTimeoutError, match=r"within 0\.3 s"):
+        local_model.run(HELLO, timeout=0.3).result()
+    with pytest.raises(ModelTimeoutError):
+        await local_model.arun(HELLO, timeout=0.3)
+    with pytest.raises(ModelTimeoutError):
+        list(local_model.stream(HELLO, timeout=0.3))
 
 
 async def test_loading_beforehand(service, local_model):

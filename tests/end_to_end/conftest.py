@@ -16,8 +16,8 @@ from typing import Any
 import grpc
 import pytest
 from e2e_services import Service, wait_until
-from local_inference_service.embedded import EMBEDDED_MODEL, ensure_embedded_model
 
+from local_inference_service.embedded import EMBEDDED_MODEL, ensure_embedded_model
 from marsys.v1.inference_service_pb2_grpc import InferenceServiceStub
 from marsys.v1.model_service_pb2_grpc import ModelServiceStub
 

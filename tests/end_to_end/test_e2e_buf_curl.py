@@ -43,5 +43,6 @@ def test_the_same_body_but_for_the_model(which, request, make_service, embedded_
     answer = buf_curl(address, "InferenceService/Generate", body)
     assert "Paris" in answer["message"]["parts"][0]["text"]["text"]
     assert answer["finishReason"] == "FINISH_REASON_STOP"
-    models = buf_curl(address, "ModelService/ListModels", {})
-    assert models["models"]
+    models = buf_curl(address, "ModelService/ListModels", {}).get("models", [])
+    # `transformers serve` lists the hub's cache, which holds no model here.
+    assert [model["name"] for model in models] == ([embedded_model] if which == "local" else [])

@@ -129,9 +129,12 @@ def test_a_prompt_that_is_too_long(model, llmock):
 @pytest.mark.parametrize("fault", ["disconnect", "truncate", "corrupt"])
 def test_a_broken_stream_is_never_taken_for_whole(model, llmock, fault):
     getattr(llmock, fault)(after_chunks=2)
+    messages = [{"role": "user", "content": "Say a few more words, please."}]
     text = ""
     with pytest.raises(ModelAPIError):
-        for chunk in model.stream([{"role": "user", "content": "Say a few more words, please."}]):
+        for chunk in model.stream(messages):
             text += chunk["content"]
     assert text
+    # llmock sees no exception: that the caller asks again tells it that the stream was refused.
+    assert "".join(chunk["content"] for chunk in model.stream(messages))
     llmock.assert_resilient()

@@ -71,7 +71,7 @@ def tattler() -> Iterator[Tattler]:
     thread.join()
 
 
-def test_no_canary_is_seen(make_service, tattler, caplog, capfd):
+def test_no_planted_secret_is_seen(make_service, tattler, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     base_url = f"http://127.0.0.1:{tattler.server_port}/v1"
     service = make_service(

@@ -43,11 +43,12 @@ def show(stream: ResponseStream, taken: list[str] | None = None) -> Shown:
                     console.print()
                     thinking = False
                 if chunk["content"]:
-                    sys.stdout.write(chunk["content"])
-                    sys.stdout.flush()
-                    ended_line = chunk["content"].endswith("\n")
+                    # First kept, then shown: Ctrl-C may come between the two.
                     if taken is not None:
                         taken.append(chunk["content"])
+                    ended_line = chunk["content"].endswith("\n")
+                    sys.stdout.write(chunk["content"])
+                    sys.stdout.flush()
                 for call in chunk["tool_calls"]:
                     name, arguments = call["function"]["name"], call["function"]["arguments"]
                     dim(f"tool call: {name}({_short(arguments)})")

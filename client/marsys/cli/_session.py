@@ -50,7 +50,9 @@ def converse(
         elif line.startswith("/"):
             dim(HELP if line == "/help" else f"{line.split()[0]} is not known\n{HELP}")
         elif line:
-            _turn(model, messages, line, images)
+            # Most Ctrl-Cs are taken while the answer is shown; one may come just before or after.
+            with suppress(KeyboardInterrupt):
+                _turn(model, messages, line, images)
             images = []
 
 

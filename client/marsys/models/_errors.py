@@ -87,12 +87,13 @@ def from_call(error: grpc.RpcError, target: Target, timeout: float | None = None
             request_id = info.request_id
         own = own or detail.Is(ModelError.DESCRIPTOR)
     if not own and code is grpc.StatusCode.UNAVAILABLE:
-        model_error.message = f"no service answers at {target}: {error.details()}"
+        cause = (error.details() or "").rpartition(": ")[2]  # the rest names gRPC's own steps
+        model_error.message = f"no service answers at {target} ({cause})"
         model_error.suggested_action = (
             "Start the service (`marsys serve api` or `marsys serve local`), or set the target."
         )
     elif not own and code is grpc.StatusCode.DEADLINE_EXCEEDED and timeout is not None:
-        model_error.message = f"no whole answer within {timeout:g} s"
+        model_error.message = _too_late(timeout)
     return to_exception(model_error, grpc_code=code.name, request_id=request_id)
 
 
@@ -110,6 +111,14 @@ def invalid(field: str, message: str, *, classification: str = "invalid_request"
         suggested_action=known.action,
         field=field,
     )
+
+
+def timed_out(timeout: float) -> ModelAPIError:
+    """The time that the caller gave, in seconds, was over before a call could be made."""
+    error = ModelError(reason=ErrorReason.ERROR_REASON_TIMEOUT, message=_too_late(timeout))
+    known = meaning(error.reason)
+    error.retryable, error.suggested_action = known.retryable, known.action
+    return to_exception(error, grpc_code=grpc.StatusCode.DEADLINE_EXCEEDED.name)
 
 
 def truncated(why: str, length: int) -> ModelAPIError:
@@ -132,6 +141,10 @@ def truncated(why: str, length: int) -> ModelAPIError:
 def reason_of(error: grpc.RpcError) -> ErrorReason.ValueType:
     """Why a call failed."""
     return from_rpc_error(error).reason
+
+
+def _too_late(timeout: float) -> str:
+    return f"no whole answer within {timeout:g} s"
 
 
 def _reason_word(reason: ErrorReason.ValueType) -> str:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 
+from marsys.models._errors import timed_out
 from marsys.rpc.channel import loop_stubs, sync_stubs
 from marsys.rpc.connection import Connection
 from marsys.v1 import (
@@ -89,8 +90,21 @@ class Clock:
 
     @property
     def left(self) -> float | None:
-        """Seconds left, never below 0; None: without end."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
+        """Seconds left; None: without end.
+
+        Raises:
+            ModelTimeoutError: the time is over.
+        """
+        if self._end is None or self.timeout is None:
+            return None
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise timed_out(self.timeout)
+        return left
+
+    def at_most(self, seconds: float) -> float:
+        """That long, or what is left where it's less."""
+        return seconds if self._end is None else min(seconds, self.left or 0.0)
 
 
 class SyncDriver:
@@ -127,7 +141,7 @@ class SyncDriver:
 
     def _do(self, step: Step) -> Any:
         if isinstance(step, Sleep):
-            time.sleep(step.seconds)
+            time.sleep(self._clock.at_most(step.seconds))
             return None
         stubs = sync_stubs(self._connection)
         if isinstance(step, Generate):
@@ -172,7 +186,7 @@ class LoopDriver:
 
     async def _do(self, step: Step) -> Any:
         if isinstance(step, Sleep):
-            await asyncio.sleep(step.seconds)
+            await asyncio.sleep(self._clock.at_most(step.seconds))
             return None
         stubs = await loop_stubs(self._connection)
         if isinstance(step, Generate):
