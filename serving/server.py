@@ -22,7 +22,7 @@ from serving.auth import TokenInterceptor
 from serving.drain import Drain
 from serving.handlers import InferenceServicer
 from serving.logs import configure_logs
-from serving.settings import ServerSettings, unknown_variables
+from serving.settings import ServerSettings, secrets_of, unknown_variables
 from serving.unserved import UnservedOAuthService
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,8 @@ async def start_server(settings: ServerSettings, app: App) -> RunningServer:
 
 def run(settings: ServerSettings, app: App) -> int:
     """Serve until SIGINT or SIGTERM. Returns the process's exit status."""
-    secrets = [settings.token.get_secret_value()] if settings.token else []
+    in_environment = [v for k, v in os.environ.items() if k.endswith(("_API_KEY", "_TOKEN"))]
+    secrets = [*secrets_of(settings), *in_environment]
     configure_logs(settings.log_level, settings.log_format, secrets)
     for variable in unknown_variables(settings):
         log.warning("the environment variable %s names no setting", variable)

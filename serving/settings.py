@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -122,6 +122,19 @@ class ServerSettings(BaseSettings):
         return " ".join(values) or "defaults"
 
 
+def secrets_of(value: object) -> list[str]:
+    """Every secret in settings, however deep."""
+    if isinstance(value, SecretStr):
+        return [value.get_secret_value()]
+    if isinstance(value, BaseModel):
+        return secrets_of({name: getattr(value, name) for name in type(value).model_fields})
+    if isinstance(value, dict):
+        return [secret for item in value.values() for secret in secrets_of(item)]
+    if isinstance(value, list | tuple):
+        return [secret for item in value for secret in secrets_of(item)]
+    return []
+
+
 def load_settings(cls: type[S], argv: Sequence[str], prog: str) -> S:
     """Settings from arguments, environment and file; exits with status 2 where they are wrong.
 
@@ -188,7 +201,8 @@ def _parser(cls: type[ServerSettings], prog: str, prefix: str) -> argparse.Argum
 
 def _argument(field: FieldInfo) -> dict[str, Any]:
     described = (field.description or "").replace("%", "%%")
-    shown = "" if field.default is None else f" (default: {field.default})"
+    default = field.get_default(call_default_factory=True, validated_data={})
+    shown = f" (default: {default})" if default not in (None, [], "") else ""
     common: dict[str, Any] = {"help": described + shown}
     if field.annotation is bool:
         return common | {"action": argparse.BooleanOptionalAction}

@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 
-from serving.settings import ServerSettings, load_settings, settings_config, unknown_variables
+from serving.settings import (
+    ServerSettings,
+    load_settings,
+    secrets_of,
+    settings_config,
+    unknown_variables,
+)
 
 
 class Settings(ServerSettings):
@@ -19,6 +25,8 @@ class Settings(ServerSettings):
     names: list[str] = []
     fast: bool = False
     key: SecretStr | None = None
+    keys: dict[str, list[SecretStr]] = {}
+    paths: list[Path] = Field(default_factory=list)
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +109,19 @@ def test_settings_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch):
     for text in (settings.shown(), str(settings), repr(settings)):
         assert "canary" not in text
     assert "size=9" in settings.shown()
+
+
+def test_every_secret_is_found():
+    settings = Settings(token="secret-1", key="secret-2", keys={"a": ["secret-3"]})
+    assert sorted(secrets_of(settings)) == ["secret-1", "secret-2", "secret-3"]
+
+
+def test_help_names_defaults(capsys):
+    with pytest.raises(SystemExit):
+        load_settings(Settings, ["--help"], "try")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Seconds that running calls get at shutdown (default: 30.0)" in text
+    assert "Undefined" not in text
 
 
 def test_variables_that_name_no_setting_are_found(monkeypatch: pytest.MonkeyPatch):

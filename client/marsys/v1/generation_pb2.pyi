@@ -413,8 +413,8 @@ class ProviderTarget(google.protobuf.message.Message):
     provider: builtins.str
     """Provider's name: "openai", "anthropic", "google", "openrouter", "xai", "openai-oauth",
     "anthropic-oauth", or one that the operator added. Default: the first segment of
-    GenerateRequest.model ("openrouter/openai/gpt-5"); with base_url, a generic OpenAI-compatible
-    endpoint.
+    GenerateRequest.model ("openrouter/openai/gpt-5"); with base_url, "custom": a generic
+    OpenAI-compatible endpoint.
     """
     base_url: builtins.str
     """Base URL of the provider's API, such as "https://api.example.com/v1". Default: the provider's
