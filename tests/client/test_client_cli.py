@@ -386,3 +386,9 @@ def test_serve_names_the_missing_extra(tmp_path):
     )
     assert result.returncode == 1
     assert "pip install 'marsys-models[api]'" in result.stderr
+
+
+def test_chat_says_that_a_chosen_target_does_not_answer():
+    result = marsys("chat", "-m", "x", "--target", "127.0.0.1:9", "hi")
+    assert result.returncode == 1
+    assert "no service answers at 127.0.0.1:9" in result.stderr

@@ -93,7 +93,8 @@ def choose(
             fail("--api needs a model", "Give it with -m provider/model.")
         return BaseAPIModel(model_name=model, target=target, **knobs)
     # A target may be api_service after all: its models have a provider, not a backend.
-    listed = [entry for entry in models_or_none(local(target)) or [] if entry.provider in _BACKENDS]
+    models = models_or_none(local(target))
+    listed = [entry for entry in models or [] if entry.provider in _BACKENDS]
     if model is None:
         ready = [entry.name for entry in listed if entry.state == ModelState.MODEL_STATE_READY]
         if not ready:
@@ -105,6 +106,8 @@ def choose(
     is_local = model in {entry.name for entry in listed} or Path(model).is_dir()
     if use_local or is_local:
         return BaseLocalModel(model, target=target, on_load=LoadingBar(model), **knobs)
+    if "/" not in model and target and models is None:
+        fail(f"no service answers at {target}", "Start it, or give another --target.")
     if "/" not in model:
         fail(
             f"no local model is named {model!r}",
