@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 _NO_SAMPLING = frozenset({"temperature", "top_p", "top_k", "min_p", "repetition_penalty"})
 _PENALTIES = frozenset({"frequency_penalty", "presence_penalty"})
@@ -35,6 +36,13 @@ class Family:
     budget: bool = False
     reasons: bool = False
     max_tokens: int | None = None
+
+    def without(self, refused: frozenset[str]) -> Family:
+        """The family as one of its models turned out to be."""
+        family = replace(self, refuses=self.refuses | refused)
+        if "reasoning" in refused:
+            family = replace(family, efforts=frozenset(), budget=False)
+        return family
 
 
 UNKNOWN = Family("unknown", re.compile(""))
@@ -111,6 +119,7 @@ _FAMILIES = (
 )
 
 
+@lru_cache(maxsize=4096)
 def family_of(model: str) -> Family:
     """The family of a model, whoever serves it: vendor prefixes don't matter."""
     bare = model.rpartition("/")[2].lower()

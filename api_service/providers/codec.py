@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from api_service.providers.capabilities import Family, family_of
 from api_service.providers.table import ProviderRow
 from marsys.v1 import GenerateRequest, Model, ModelError
 from serving.event_writer import EventWriter
@@ -40,11 +41,20 @@ class Upstream:
         row: the provider.
         model: the model's name at the provider.
         redact: hides the request's credentials in a text.
+        refused: what the model has been seen to refuse, beyond what its family is known to: fields
+            of GenerationConfig, or "stream_options".
     """
 
     row: ProviderRow
     model: str
     redact: Callable[[str], str] = field(default=_unchanged, repr=False)
+    refused: frozenset[str] = frozenset()
+
+    @property
+    def family(self) -> Family:
+        """What the model takes."""
+        family = family_of(self.model)
+        return family.without(self.refused) if self.refused else family
 
 
 class Decoder(Protocol):

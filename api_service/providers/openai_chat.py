@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 
-from api_service.providers.capabilities import family_of
 from api_service.providers.codec import HttpRequest, Upstream
 from api_service.providers.error_body import parse_error
 from api_service.providers.error_table import status_error
@@ -56,9 +55,9 @@ class ChatCodec:
         body: JsonObject = {"model": upstream.model, "messages": messages}
         if stream:
             body["stream"] = True
-            if upstream.row.stream_usage:
+            if upstream.row.stream_usage and "stream_options" not in upstream.refused:
                 body["stream_options"] = {"include_usage": True}
-        put_config(body, request, upstream, family_of(upstream.model), refusals)
+        put_config(body, request, upstream, upstream.family, refusals)
         if request.tools:
             body["tools"] = [
                 _tool(tool, f"tools[{index}]", upstream, refusals)

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from api_service.providers.capabilities import Family
 from api_service.providers.codec import Upstream
+from api_service.providers.generation_config import (
+    DEFAULT_BUDGET,
+    DEFAULT_EFFORT,
+    DEFAULT_TEMPERATURE,
+    default_limit,
+    effort_of,
+    put_fields,
+    says,
+)
 from api_service.providers.json_text import JsonObject
 from api_service.providers.unsupported import Refusals
-from marsys.v1 import GenerateRequest, ReasoningEffort, ToolChoiceMode
-
-_DEFAULT_TEMPERATURE = 0.7
-_DEFAULT_EFFORT = "low"
-_DEFAULT_BUDGET = 1024
-
-# Values that change nothing: where a model doesn't take the field, nothing is lost without it.
-_NEUTRAL = {
-    "top_p": 1.0,
-    "top_k": 0,
-    "min_p": 0.0,
-    "frequency_penalty": 0.0,
-    "presence_penalty": 0.0,
-    "repetition_penalty": 1.0,
-}
-
-_EFFORTS = {
-    ReasoningEffort.REASONING_EFFORT_NONE: "none",
-    ReasoningEffort.REASONING_EFFORT_MINIMAL: "minimal",
-    ReasoningEffort.REASONING_EFFORT_LOW: "low",
-    ReasoningEffort.REASONING_EFFORT_MEDIUM: "medium",
-    ReasoningEffort.REASONING_EFFORT_HIGH: "high",
-    ReasoningEffort.REASONING_EFFORT_XHIGH: "xhigh",
-    ReasoningEffort.REASONING_EFFORT_MAX: "max",
-}
+from marsys.v1 import GenerateRequest, ToolChoiceMode
 
 
 def put_config(
@@ -47,36 +30,14 @@ def put_config(
     Raises:
         ServiceError: a set parameter can't be honoured.
     """
-    config = request.config
-    row = upstream.row
     reasoning = _reasoning(request, upstream, family, refusals)
-    for descriptor, value in config.ListFields():
-        name = descriptor.name
-        if name == "reasoning":
-            continue
-        why = _why_not(name, value, upstream, family)
-        if not why:
-            body[row.fields[name]] = list(value) if name == "stop_sequences" else value
-        elif value != _NEUTRAL.get(name):
-            refusals.refuse(f"config.{name}", why)
+    put_fields(body, request, upstream, family, refusals)
     _put_defaults(body, request, upstream, family, reasoning)
     if reasoning:
-        if row.reasoning == "object":
+        if upstream.row.reasoning == "object":
             body["reasoning"] = reasoning
         else:
             body["reasoning_effort"] = reasoning["effort"]
-
-
-def _why_not(name: str, value: Any, upstream: Upstream, family: Family) -> str:
-    """Why a field isn't taken; empty where it is."""
-    row = upstream.row
-    if name not in row.fields:
-        return f"{row.name} does not take it"
-    if name in family.refuses:
-        return f"{upstream.model} does not take it"
-    if name == "stop_sequences" and len(value) > row.max_stops:
-        return f"{row.name} takes at most {row.max_stops}"
-    return ""
 
 
 def _put_defaults(
@@ -87,14 +48,13 @@ def _put_defaults(
     reasoning: JsonObject,
 ) -> None:
     row, config = upstream.row, request.config
-    limited = config.HasField("max_tokens") or _says(request, "max_tokens", "max_completion_tokens")
-    if not limited and row.default_max_tokens is not None:
-        limit = min(row.default_max_tokens, family.max_tokens or row.default_max_tokens)
+    limited = config.HasField("max_tokens") or says(request, "max_tokens", "max_completion_tokens")
+    if not limited and (limit := default_limit(upstream, family)) is not None:
         body[row.fields["max_tokens"]] = limit
     # A model that thinks by a budget takes no temperature meanwhile (Claude).
     free = "temperature" not in family.refuses and "max_tokens" not in reasoning
     if free and not config.HasField("temperature"):
-        body[row.fields["temperature"]] = _DEFAULT_TEMPERATURE
+        body[row.fields["temperature"]] = DEFAULT_TEMPERATURE
 
 
 def _reasoning(
@@ -102,7 +62,7 @@ def _reasoning(
 ) -> JsonObject:
     """{"effort": ...}, {"max_tokens": ...} or nothing."""
     wanted = request.config.reasoning
-    effort = _EFFORTS.get(wanted.effort, "")
+    effort = effort_of(request)
     has_budget = wanted.HasField("budget_tokens")
     if not effort and not has_budget:
         return _default_reasoning(request, upstream, family)
@@ -144,12 +104,12 @@ def _taken(effort: str, upstream: Upstream, family: Family, refusals: Refusals) 
 
 
 def _default_reasoning(request: GenerateRequest, upstream: Upstream, family: Family) -> JsonObject:
-    if _says(request, "reasoning", "reasoning_effort"):
+    if says(request, "reasoning", "reasoning_effort"):
         return {}
-    if _DEFAULT_EFFORT in family.efforts and not family.budget:
-        return {"effort": _DEFAULT_EFFORT}
+    if DEFAULT_EFFORT in family.efforts and not family.budget:
+        return {"effort": DEFAULT_EFFORT}
     if family.budget and upstream.row.reasoning == "object" and _can_think(request):
-        return {"max_tokens": _DEFAULT_BUDGET}
+        return {"max_tokens": DEFAULT_BUDGET}
     return {}
 
 
@@ -158,13 +118,8 @@ def _can_think(request: GenerateRequest) -> bool:
     config, choice = request.config, request.tool_choice
     forced = bool(choice.tool_name) or choice.mode == ToolChoiceMode.TOOL_CHOICE_MODE_REQUIRED
     sampling = any(config.HasField(name) for name in ("temperature", "top_p", "top_k"))
-    short = config.HasField("max_tokens") and config.max_tokens <= 2 * _DEFAULT_BUDGET
+    short = config.HasField("max_tokens") and config.max_tokens <= 2 * DEFAULT_BUDGET
     return not (forced or sampling or short)
-
-
-def _says(request: GenerateRequest, *names: str) -> bool:
-    """Whether the caller puts one of some fields into the body itself."""
-    return any(name in request.provider_options_json for name in names)
 
 
 def _off() -> JsonObject:

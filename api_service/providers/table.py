@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -93,7 +93,7 @@ class ProviderRow:
     refusals: bool = False
 
 
-OPENAI = ProviderRow(
+OPENAI_CHAT = ProviderRow(
     name="openai",
     base_url="https://api.openai.com/v1",
     key_env="OPENAI_API_KEY",
@@ -106,6 +106,66 @@ OPENAI = ProviderRow(
     media=frozenset({"image", "audio", "file"}),
     json_word=True,
     refusals=True,
+)
+
+OPENAI = replace(
+    OPENAI_CHAT,
+    wire="openai_responses",
+    fields={
+        "max_tokens": "max_output_tokens",
+        "temperature": "temperature",
+        "top_p": "top_p",
+        "prompt_cache_key": "prompt_cache_key",
+    },
+    media=frozenset({"image", "file"}),
+    file_urls=True,
+    names=False,
+)
+
+ANTHROPIC = ProviderRow(
+    name="anthropic",
+    base_url="https://api.anthropic.com/v1",
+    key_env="ANTHROPIC_API_KEY",
+    wire="anthropic_messages",
+    key_header="x-api-key",
+    key_prefix="",
+    # Later versions refuse every sampling parameter on every model.
+    headers={"anthropic-version": "2023-06-01"},
+    strip=("anthropic/",),
+    billing_url="https://console.anthropic.com/billing",
+    fields={
+        "max_tokens": "max_tokens",
+        "temperature": "temperature",
+        "top_p": "top_p",
+        "top_k": "top_k",
+        "stop_sequences": "stop_sequences",
+    },
+    media=frozenset({"image", "file"}),
+    file_urls=True,
+    names=False,
+)
+
+GOOGLE = ProviderRow(
+    name="google",
+    base_url="https://generativelanguage.googleapis.com/v1beta",
+    key_env="GOOGLE_API_KEY",
+    wire="google_generate_content",
+    key_header="x-goog-api-key",
+    key_prefix="",
+    strip=("google/", "models/"),
+    billing_url="https://console.cloud.google.com",
+    fields={
+        "max_tokens": "maxOutputTokens",
+        "temperature": "temperature",
+        "top_p": "topP",
+        "top_k": "topK",
+        "frequency_penalty": "frequencyPenalty",
+        "presence_penalty": "presencePenalty",
+        "seed": "seed",
+        "stop_sequences": "stopSequences",
+    },
+    max_stops=5,
+    names=False,
 )
 
 OPENROUTER = ProviderRow(
@@ -149,6 +209,6 @@ CUSTOM = ProviderRow(
 """Any OpenAI-compatible endpoint: a caller's base URL, or a provider that the operator adds."""
 
 PROVIDERS: Mapping[str, ProviderRow] = MappingProxyType(
-    {row.name: row for row in (OPENAI, OPENROUTER, XAI)}
+    {row.name: row for row in (OPENAI_CHAT, OPENROUTER, XAI)}
 )
 """The providers that callers may name, by name."""
