@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 
+from api_service.learned import Learned
+from api_service.prices import cost_of
 from api_service.providers.codec import HttpRequest
 from api_service.providers.token_estimate import estimate_tokens
 from api_service.retry import Attempts, Backoff
@@ -25,6 +27,8 @@ from serving.errors import ServiceError
 from serving.event_writer import EventWriter
 from serving.generator import Call
 
+_MOST_CORRECTIONS = 4
+
 
 class RemoteGenerator:
     """Generates with remote providers. See serving.generator.Generator.
@@ -39,18 +43,19 @@ class RemoteGenerator:
         self._targets = targets
         self._transport = transport
         self._backoff = backoff
+        self._learned = Learned()
 
     async def generate(
         self, request: GenerateRequest, call: Call
     ) -> AsyncIterator[Sequence[StreamEvent]]:
         """See Generator.generate."""
-        target = self._targets.resolve(request, call)
-        writer = EventWriter()
-        wire = target.codec.encode(request, target.upstream, call.stream, writer)
-        head = writer.take()  # warnings: sent with what comes first
+        target = self._learned.apply(self._targets.resolve(request, call), request)
+        wire, head = _encode(request, target, call)  # warnings are sent with what comes first
+        told = head
         attempts = Attempts(
             target.upstream.row, target.model, request.policy, call.deadline, self._backoff
         )
+        corrections = 0
         while True:
             writer = EventWriter()
             attempts.begin()
@@ -63,17 +68,30 @@ class RemoteGenerator:
             except ServiceError as error:
                 if writer.has_content and (events := writer.take()):
                     yield [*head, *events]  # what came with the error is not lost
+                    head = []
                 _complete(error, target)
-                failed = attempts.failed(error.error, writer.has_content)
+                better = None
+                if not writer.has_content and corrections < _MOST_CORRECTIONS:
+                    better = self._learned.learn(target, request, error.error)
+                if better is None:
+                    failed = attempts.failed(error.error, writer.has_content)
+                else:
+                    failed = attempts.corrected(error.error)
             else:
                 attempts.succeeded()
                 return
             yield [*head, StreamEvent(attempt_failed=AttemptFailed(attempt=failed))]
             head = []
-            await asyncio.sleep(failed.delay.ToNanoseconds() / 1e9)
+            if better is not None:
+                corrections += 1
+                target = better
+                wire, more = _encode(request, target, call)
+                head = [event for event in more if event not in told]
+            else:
+                await asyncio.sleep(failed.delay.ToNanoseconds() / 1e9)
 
     async def count_tokens(self, request: GenerateRequest, call: Call) -> CountTokensResponse:
-        """An estimate: see estimate_tokens. See Generator.count_tokens."""
+        """The provider's count, else an estimate (estimate_tokens). See Generator.count_tokens."""
         self._targets.resolve(request, call)
         return CountTokensResponse(
             input_tokens=estimate_tokens(request),
@@ -106,7 +124,7 @@ class RemoteGenerator:
             decoder = target.codec.decoder(target.upstream, writer)
             if not call.stream or response.is_json:
                 decoder.decode(await response.body(MAX_BODY_BYTES))
-                yield writer.take()
+                yield _priced(writer, target)
                 return
             while not decoder.done and (chunk := await response.chunk()):
                 decoder.feed(chunk)
@@ -115,8 +133,32 @@ class RemoteGenerator:
                     if events := writer.take():
                         yield events
             decoder.end()
-            yield writer.take()
+            yield _priced(writer, target)
             await response.linger()
+
+
+def _encode(
+    request: GenerateRequest, target: Target, call: Call
+) -> tuple[HttpRequest, Sequence[StreamEvent]]:
+    """The provider's request, and the warnings about it."""
+    writer = EventWriter()
+    wire = target.codec.encode(request, target.upstream, call.stream, writer)
+    return wire, writer.take()
+
+
+def _priced(writer: EventWriter, target: Target) -> Sequence[StreamEvent]:
+    """The last events of an answer, with what it cost where only the price list knows."""
+    events = writer.take()
+    if events and events[-1].HasField("finished"):
+        finished = events[-1].finished
+        if finished.HasField("usage") and not finished.HasField("cost"):
+            price_list = target.upstream.row.price_list
+            cost = cost_of(price_list, writer.model, finished.usage) or cost_of(
+                price_list, target.model, finished.usage
+            )
+            if cost is not None:
+                finished.cost.CopyFrom(cost)
+    return events
 
 
 def _complete(error: ServiceError, target: Target) -> None:

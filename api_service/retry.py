@@ -67,6 +67,7 @@ class Attempts:
         self._deadline = math.inf if deadline is None else deadline
         self._backoff = backoff
         self._failed: list[Attempt] = []
+        self._retries = 0
         self._begun = time.monotonic()
 
     def begin(self) -> None:
@@ -75,8 +76,8 @@ class Attempts:
 
     def succeeded(self) -> None:
         """The attempt was answered."""
-        if self._failed:
-            count = len(self._failed)
+        if self._retries:
+            count = self._retries
             log.info("Request successful after %d %s", count, "retry" if count == 1 else "retries")
 
     def failed(self, error: ModelError, has_content: bool) -> Attempt:
@@ -89,6 +90,37 @@ class Attempts:
         Raises:
             ServiceError: there is no next attempt.
         """
+        attempt = self._record(error)
+        self._retries += 1
+        if has_content or not error.retryable or self._retries >= self._most:
+            raise self._final(error)
+        advised = error.retry_after.ToMilliseconds() / 1000
+        nominal = advised or self._backoff.nominal(self._retries)
+        wait = advised or self._backoff.jittered(nominal)
+        if wait > _LONGEST_WAIT or time.monotonic() + wait >= self._deadline:
+            raise self._final(error)
+        attempt.delay.FromNanoseconds(int(wait * 1e9))
+        log.warning(
+            "%s from %s. Retry %d/%d after %.1fs",
+            _what(error),
+            self._model.rpartition("/")[2],
+            self._retries,
+            self._most - 1,
+            nominal,
+        )
+        return attempt
+
+    def corrected(self, error: ModelError) -> Attempt:
+        """The attempt failed by the service's own choice; a better one follows at once.
+
+        It doesn't count against the caller's attempts.
+        """
+        attempt = self._record(error)
+        attempt.delay.SetInParent()
+        log.info("%s: sent again without it", error.message)
+        return attempt
+
+    def _record(self, error: ModelError) -> Attempt:
         attempt = Attempt(
             number=len(self._failed) + 1,
             provider=self._row.name,
@@ -100,22 +132,6 @@ class Attempts:
             attempt.http_status = error.http_status
         attempt.elapsed.FromNanoseconds(int((time.monotonic() - self._begun) * 1e9))
         self._failed.append(attempt)
-        if has_content or not error.retryable or len(self._failed) >= self._most:
-            raise self._final(error)
-        advised = error.retry_after.ToMilliseconds() / 1000
-        nominal = advised or self._backoff.nominal(len(self._failed))
-        wait = advised or self._backoff.jittered(nominal)
-        if wait > _LONGEST_WAIT or time.monotonic() + wait >= self._deadline:
-            raise self._final(error)
-        attempt.delay.FromNanoseconds(int(wait * 1e9))
-        log.warning(
-            "%s from %s. Retry %d/%d after %.1fs",
-            _what(error),
-            self._model.rpartition("/")[2],
-            len(self._failed),
-            self._most - 1,
-            nominal,
-        )
         return attempt
 
     def _final(self, error: ModelError) -> ServiceError:

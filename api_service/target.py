@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from api_service.base_url import check_base_url, is_allowed, is_local_peer
 from api_service.providers.codec import Codec, Upstream
 from api_service.providers.codecs import CODECS
+from api_service.providers.route import route
 from api_service.providers.table import CUSTOM, PROVIDERS, ProviderRow
 from api_service.settings import ApiSettings
 from marsys.v1 import ErrorReason, GenerateRequest, ProviderTarget
@@ -34,6 +35,10 @@ class Target:
     codec: Codec
     base_url: str
     headers: Mapping[str, str] = field(repr=False)
+
+    def refusing(self, names: frozenset[str]) -> Target:
+        """The target with another set of parameters that its model refuses."""
+        return replace(self, upstream=replace(self.upstream, refused=names))
 
     @property
     def provider(self) -> str:
@@ -142,7 +147,7 @@ class Targets:
             model = model.removeprefix(prefix)
         if not model:
             raise self._unknown("model", f"{request.model!r} names no model")
-        return row, model
+        return route(row, model, request), model
 
     def _caller_base_url(self, given: ProviderTarget, call: Call) -> str:
         try:

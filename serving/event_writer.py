@@ -108,12 +108,14 @@ class EventWriter:
 
     Attributes:
         started: whether `start` was called.
+        model: the model, as it names itself; empty before the start.
         finished: whether `finish` was called.
         has_content: whether any part was begun; from then on a failed attempt can't be repeated.
     """
 
     def __init__(self) -> None:
         self.started = False
+        self.model = ""
         self.finished = False
         self._events: list[StreamEvent] = []
         self._parts: list[OpenPart | None] = []  # None: the part came whole
@@ -133,6 +135,7 @@ class EventWriter:
             created: when the answer was begun, in seconds since the epoch. Default: now.
         """
         self.started = True
+        self.model = model
         header = GenerationStarted(response_id=response_id, model=model, provider=provider)
         header.create_time.FromNanoseconds(int((created or time.time()) * 1e9))
         self._events.append(StreamEvent(started=header))

@@ -54,7 +54,8 @@ class Upstream:
     def family(self) -> Family:
         """What the model takes."""
         family = family_of(self.model)
-        return family.without(self.refused) if self.refused else family
+        refused = self.refused - self.row.other_names.keys()
+        return family.without(refused) if refused else family
 
 
 class Decoder(Protocol):

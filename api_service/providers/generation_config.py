@@ -61,9 +61,17 @@ def put_fields(
             continue
         why = _why_not(name, value, upstream, family)
         if not why:
-            body[fields[name]] = list(value) if name == "stop_sequences" else value
-        elif value != _NEUTRAL.get(name):
+            wire = fields[name]
+            if name in upstream.refused:
+                wire = upstream.row.other_names[name]
+            body[wire] = list(value) if name == "stop_sequences" else value
+        elif not is_neutral(name, value):
             refusals.refuse(f"config.{name}", why)
+
+
+def is_neutral(name: str, value: object) -> bool:
+    """Whether the value of a field changes nothing, so that leaving it out loses nothing."""
+    return name in _NEUTRAL and value == _NEUTRAL[name]
 
 
 def default_limit(upstream: Upstream, family: Family) -> int | None:

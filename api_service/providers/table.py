@@ -26,6 +26,15 @@ _OPEN_FIELDS = _COMMON_FIELDS | {
     "repetition_penalty": "repetition_penalty",
 }
 
+# Fields of a Chat Completions body that Responses doesn't have.
+_CHAT_ONLY = frozenset(
+    {
+        "stop", "seed", "frequency_penalty", "presence_penalty", "n", "logit_bias", "logprobs",
+        "modalities", "audio", "prediction", "web_search_options", "max_completion_tokens",
+        "response_format", "functions", "function_call", "reasoning_effort", "verbosity",
+    }
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderRow:
@@ -62,6 +71,11 @@ class ProviderRow:
         reasoning_key: key under which a message takes reasoning text back; empty: none is taken.
         json_word: whether JSON mode demands the word "JSON" in the prompt.
         refusals: whether an assistant message may carry `refusal`.
+        other_names: fields of GenerationConfig -> second names on the wire, for models that refuse
+            the first.
+        alternate: the provider's other wire protocol, for what this one doesn't take.
+        alternate_options: fields of the body that only the alternate has.
+        price_list: what the price list calls the provider; empty: it doesn't know it.
     """
 
     name: str
@@ -91,6 +105,10 @@ class ProviderRow:
     reasoning_key: str = ""
     json_word: bool = False
     refusals: bool = False
+    other_names: Mapping[str, str] = field(default_factory=dict)
+    alternate: ProviderRow | None = None
+    alternate_options: frozenset[str] = frozenset()
+    price_list: str = ""
 
 
 OPENAI_CHAT = ProviderRow(
@@ -106,6 +124,7 @@ OPENAI_CHAT = ProviderRow(
     media=frozenset({"image", "audio", "file"}),
     json_word=True,
     refusals=True,
+    price_list="openai",
 )
 
 OPENAI = replace(
@@ -120,6 +139,8 @@ OPENAI = replace(
     media=frozenset({"image", "file"}),
     file_urls=True,
     names=False,
+    alternate=OPENAI_CHAT,
+    alternate_options=_CHAT_ONLY,
 )
 
 ANTHROPIC = ProviderRow(
@@ -143,6 +164,7 @@ ANTHROPIC = ProviderRow(
     media=frozenset({"image", "file"}),
     file_urls=True,
     names=False,
+    price_list="anthropic",
 )
 
 GOOGLE = ProviderRow(
@@ -166,6 +188,7 @@ GOOGLE = ProviderRow(
     },
     max_stops=5,
     names=False,
+    price_list="google",
 )
 
 OPENROUTER = ProviderRow(
@@ -181,6 +204,7 @@ OPENROUTER = ProviderRow(
     cache_models=("anthropic/", "google/", "qwen/", "alibaba/"),
     stream_usage=False,  # it always sends usage
     reasoning_key="reasoning",
+    price_list="openrouter",
 )
 
 XAI = ProviderRow(
@@ -194,6 +218,7 @@ XAI = ProviderRow(
     media=frozenset({"image"}),
     names=False,
     strict_tools=False,
+    price_list="x-ai",
 )
 
 CUSTOM = ProviderRow(
@@ -205,6 +230,7 @@ CUSTOM = ProviderRow(
     default_max_tokens=None,
     file_urls=True,
     reasoning_key="reasoning_content",
+    other_names={"max_tokens": "max_completion_tokens"},  # OpenAI's reasoning models
 )
 """Any OpenAI-compatible endpoint: a caller's base URL, or a provider that the operator adds."""
 
