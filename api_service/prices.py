@@ -14,6 +14,7 @@ from marsys.v1 import Cost, CostSource, Usage
 
 _VERSION = f"genai-prices {importlib.metadata.version('genai-prices')}"
 _FRESH = 600.0  # seconds that a price is kept: some change by the time of day
+_MOST_NANO_USD = 2**63
 _SMALL, _LARGE = 1_000, 4_000_000  # prices that agree at both don't depend on the length
 
 
@@ -58,6 +59,8 @@ def cost_of(list_name: str, model: str, usage: Usage) -> Cost | None:
             cache_read_tokens=read,
             cache_write_tokens=written,
         )
+    if nano_usd >= _MOST_NANO_USD:
+        return None
     return Cost(
         nano_usd=round(nano_usd),
         source=CostSource.COST_SOURCE_PRICE_LIST,

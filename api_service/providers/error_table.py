@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from api_service.providers.codec import Upstream
 from api_service.providers.error_body import ErrorBody
+from api_service.providers.refused_field import refused_field
 from api_service.providers.retry_delay import retry_delay
 from marsys.rpc.reasons import meaning
 from marsys.v1 import ErrorReason, ModelError
@@ -91,6 +92,10 @@ _TOKEN_LIMITS = (
     re.compile(r"exceed(?:s|ed)? (?:the )?(?:model'?s )?(?:maximum )?context", re.IGNORECASE),
     re.compile(r"context length (?:was )?exceeded|too many tokens", re.IGNORECASE),
 )
+
+# Where these statuses and reasons come together, the words may name a parameter to leave out.
+_MALFORMED = (400, 422)
+_PERHAPS_REFUSED = (_R.ERROR_REASON_INVALID_REQUEST, _R.ERROR_REASON_UNSUPPORTED_PARAMETER)
 
 _FIELDS: Mapping[str, str] = {
     "model": "model",
@@ -177,6 +182,11 @@ def _error(
     upstream: Upstream, reason: ErrorReason.ValueType, status: int | None, body: ErrorBody
 ) -> ModelError:
     row = upstream.row
+    field = _field(upstream, body)
+    if status in _MALFORMED and reason in _PERHAPS_REFUSED:
+        refused = refused_field(row, body.message)
+        if refused:
+            field, reason = field or refused, _R.ERROR_REASON_UNSUPPORTED_PARAMETER
     text = _told(upstream, body.message) or "no further words"
     told = f"{row.name} answered {status}: {text}" if status else f"{row.name}: {text}"
     if status is not None and 300 <= status < 400:
@@ -184,7 +194,7 @@ def _error(
     error = ModelError(
         reason=reason,
         message=told,
-        field=_field(upstream, body),
+        field=field,
         provider=row.name,
         model=upstream.model,
         provider_code=_told(upstream, body.code),
