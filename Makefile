@@ -8,7 +8,7 @@ API_ADDRESS ?= 127.0.0.1:50051
 LOCAL_ADDRESS ?= 127.0.0.1:50052
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: run test test-slow lint proto format clean
+.PHONY: run test test-slow lint bench-api fuzz proto format clean
 
 run: $(VENV)/installed-run
 	@$(BIN)/python scripts/run.py --api-address $(API_ADDRESS) --local-address $(LOCAL_ADDRESS) \
@@ -31,6 +31,13 @@ lint: $(VENV)/installed-lint
 	$(BIN)/lint-imports
 	$(BIN)/hadolint docker/*.Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+
+bench-api: $(VENV)/installed-run
+	$(BIN)/python bench/api.py --check
+
+# For example: make fuzz WIRE=anthropic_messages
+fuzz: $(VENV)/installed-test
+	$(BIN)/python fuzz/fuzz_decoders.py $(or $(WIRE),openai_chat) -max_total_time=$(or $(SECONDS),60)
 
 proto:
 	$(PYTHON) scripts/generate_stubs.py
