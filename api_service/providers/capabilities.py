@@ -27,6 +27,11 @@ class Family:
         budget: whether they take a budget of reasoning tokens.
         reasons: whether they reason.
         max_tokens: most tokens of an answer where that is below the service's default.
+        budget_range: least and most tokens of a budget that they take, 0 (off) apart.
+        can_stop: whether their reasoning can be turned off.
+        json_with_tools: whether they write JSON only (a schema or JSON mode) beside tools.
+        media_results: whether tool results may hold media (Google).
+        signed_calls: whether tool calls of the present turn must carry a signature (Google).
     """
 
     name: str
@@ -36,6 +41,11 @@ class Family:
     budget: bool = False
     reasons: bool = False
     max_tokens: int | None = None
+    budget_range: tuple[int, int] = (0, 2**31 - 1)
+    can_stop: bool = True
+    json_with_tools: bool = True
+    media_results: bool = False
+    signed_calls: bool = False
 
     def without(self, refused: frozenset[str]) -> Family:
         """The family as one of its models turned out to be."""
@@ -109,12 +119,78 @@ _FAMILIES = (
         budget=True,
         reasons=True,
     ),
-    Family("Gemini 2.5", re.compile(r"gemini-2\.5"), budget=True, reasons=True),
+    Family(
+        "Gemini 1 and 2.0", re.compile(r"gemini-(1|2\.0|pro$|pro-vision)"), json_with_tools=False
+    ),
+    Family(
+        "Gemini 2.5 for images and speech",
+        re.compile(r"gemini-2\.5-.*(image|tts)"),
+        json_with_tools=False,
+    ),
+    Family(
+        "Gemini 2.5 Pro",
+        re.compile(r"gemini-2\.5-pro"),
+        budget=True,
+        reasons=True,
+        budget_range=(128, 32768),
+        can_stop=False,
+        json_with_tools=False,
+    ),
+    Family(
+        "Gemini 2.5 Flash-Lite",
+        re.compile(r"gemini-2\.5-flash-lite"),
+        budget=True,
+        reasons=True,
+        budget_range=(512, 24576),
+        json_with_tools=False,
+    ),
+    Family(
+        "Gemini 2.5",
+        re.compile(r"gemini-2\.5"),
+        budget=True,
+        reasons=True,
+        budget_range=(1, 24576),
+        json_with_tools=False,
+    ),
+    Family(
+        "Gemini 3 for speech",
+        re.compile(r"gemini-[3-9].*tts"),
+        json_with_tools=False,
+    ),
+    Family(
+        "Gemini 3 Pro Image",
+        re.compile(r"gemini-[3-9][\d.]*-pro-image"),
+        reasons=True,
+        can_stop=False,
+        media_results=True,
+        signed_calls=True,
+    ),
+    Family(
+        "Gemini 3 Pro",
+        re.compile(r"gemini-[3-9][\d.]*-pro"),
+        efforts=_LOW_TO_HIGH,
+        reasons=True,
+        can_stop=False,
+        media_results=True,
+        signed_calls=True,
+    ),
+    Family(
+        "Gemini 3 Flash",
+        re.compile(r"gemini-3-flash"),
+        efforts=_LOW_TO_HIGH | {"minimal"},
+        reasons=True,
+        can_stop=False,
+        media_results=True,
+        signed_calls=True,
+    ),
     Family(
         "Gemini 3",
         re.compile(r"gemini-[3-9]"),
         efforts=_LOW_TO_HIGH | {"minimal", "xhigh"},
         reasons=True,
+        can_stop=False,
+        media_results=True,
+        signed_calls=True,
     ),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from api_service.providers.capabilities import Family, family_of
 from api_service.providers.table import ProviderRow
@@ -125,6 +125,29 @@ class Codec(Protocol):
 
     def decode_models(self, upstream: Upstream, body: bytes) -> list[Model]:
         """The models that the body of a model list (GET row.models_path) names.
+
+        Raises:
+            ServiceError: the body can't be read.
+        """
+        ...
+
+
+@runtime_checkable
+class TokenCounter(Protocol):
+    """What the codec of a provider that counts tokens can do as well."""
+
+    def encode_count(
+        self, request: GenerateRequest, upstream: Upstream, writer: EventWriter
+    ) -> HttpRequest:
+        """The HTTP request that asks for the tokens of the prompt.
+
+        Raises:
+            ServiceError: content can't be expressed.
+        """
+        ...
+
+    def decode_count(self, upstream: Upstream, body: bytes) -> int:
+        """The count that the answer holds.
 
         Raises:
             ServiceError: the body can't be read.

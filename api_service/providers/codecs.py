@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from api_service.providers.codec import Codec
+from api_service.providers.google import GoogleCodec
 from api_service.providers.openai_chat import ChatCodec
 
-CODECS: Mapping[str, Codec] = MappingProxyType({"openai_chat": ChatCodec()})
+CODECS: Mapping[str, Codec] = MappingProxyType(
+    {"google_generate_content": GoogleCodec(), "openai_chat": ChatCodec()}
+)

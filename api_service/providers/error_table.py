@@ -63,6 +63,7 @@ _BY_CODE: Mapping[str, ErrorReason.ValueType] = {
     "unsupported_parameter": _R.ERROR_REASON_UNSUPPORTED_PARAMETER,
     "unsupported_value": _R.ERROR_REASON_UNSUPPORTED_PARAMETER,
     "request_too_large": _R.ERROR_REASON_REQUEST_TOO_LARGE,
+    "failed_precondition": _R.ERROR_REASON_PERMISSION_DENIED,  # Google: region or billing
 }
 
 _TOO_LARGE = re.compile(
@@ -87,6 +88,11 @@ _TOKEN_LIMITS = (
     re.compile(
         r"input token count \(?(?P<count>[\d,]+)\)? exceeds the maximum number of tokens allowed"
         r" \(?(?P<limit>[\d,]+)",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        r"input token count (?:is (?P<count>[\d,]+) but model only supports up to"
+        r"|exceeds the maximum number of tokens allowed) \(?(?P<limit>[\d,]+)",
         re.IGNORECASE,
     ),
     re.compile(r"exceed(?:s|ed)? (?:the )?(?:model'?s )?(?:maximum )?context", re.IGNORECASE),

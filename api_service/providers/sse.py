@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """Largest event that is taken, in bytes."""
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"')
 
 
 class SseTooLarge(Exception):
@@ -29,10 +32,19 @@ class SseParser:
 
     Lines end with CR, LF or CRLF. Comments, `id:` and `retry:` are skipped. Events without data are
     skipped, as the specification says.
+
+    Args:
+        max_event_bytes: largest event that is taken.
+        bare_json: whether a JSON object or array that stands in lines of its own, without `data:`,
+            is an event too (Google's errors).
     """
 
-    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES, *, bare_json: bool = False) -> None:
         self._limit = max_event_bytes
+        self._bare_json = bare_json
+        self._bare: list[bytes] = []  # lines of an unfinished JSON value
+        self._depth = 0  # its open brackets
+        self._bare_size = 0
         self._tail = bytearray()  # an unfinished line
         self._after_cr = False  # a line feed that comes next belongs to the line before
         self._first = True
@@ -76,7 +88,10 @@ class SseParser:
         """
         lines = [bytes(self._tail), b""] if self._tail else [b""]
         self._tail.clear()
-        return self._take(lines)
+        events = self._take(lines)
+        if self._bare:
+            events.append(self._bare_event())
+        return events
 
     def _take(self, lines: list[bytes]) -> list[SseEvent]:
         events: list[SseEvent] = []
@@ -96,7 +111,25 @@ class SseParser:
                 self._field(line)
             elif line.startswith(b"event:"):
                 self._name = line[6:].removeprefix(b" ")
+            elif self._bare_json and (self._bare or line.lstrip()[:1] in (b"{", b"[")):
+                self._bare_line(line)
+                if self._depth <= 0:
+                    events.append(self._bare_event())
         return events
+
+    def _bare_line(self, line: bytes) -> None:
+        self._bare_size += len(line)
+        self._check(self._bare_size)
+        self._bare.append(line)
+        outside = _STRING.sub(b"", line)
+        self._depth += outside.count(b"{") + outside.count(b"[")
+        self._depth -= outside.count(b"}") + outside.count(b"]")
+
+    def _bare_event(self) -> SseEvent:
+        event = SseEvent(b"", b"\n".join(self._bare))
+        self._bare = []
+        self._depth = self._bare_size = 0
+        return event
 
     def _field(self, line: bytes) -> None:
         if line[4:5] == b":":
@@ -105,7 +138,7 @@ class SseParser:
             value = b""
         else:  # a field of another name that begins alike
             return
-        self._size += len(value)
+        self._size += len(value) + 1
         self._check(self._size)
         self._data.append(value)
 

@@ -45,6 +45,7 @@ class ProviderRow:
         wire: its wire protocol: "openai_chat", and others as they come.
         base_url: where its API is; empty where every caller or operator says so.
         key_env: environment variable of the service's key; empty: none.
+        other_key_envs: further variables, read in order where the first is unset.
         needs_key: whether a call without a key is refused before it is made.
         key_header: header that carries the key.
         key_prefix: what stands before the key in it.
@@ -82,6 +83,7 @@ class ProviderRow:
     base_url: str
     key_env: str
     wire: str = "openai_chat"
+    other_key_envs: tuple[str, ...] = ()
     needs_key: bool = True
     key_header: str = "Authorization"
     key_prefix: str = "Bearer "
@@ -171,10 +173,12 @@ GOOGLE = ProviderRow(
     name="google",
     base_url="https://generativelanguage.googleapis.com/v1beta",
     key_env="GOOGLE_API_KEY",
+    other_key_envs=("GEMINI_API_KEY",),
     wire="google_generate_content",
     key_header="x-goog-api-key",
     key_prefix="",
     strip=("google/", "models/"),
+    models_path="/models?pageSize=1000",
     billing_url="https://console.cloud.google.com",
     fields={
         "max_tokens": "maxOutputTokens",
@@ -235,6 +239,6 @@ CUSTOM = ProviderRow(
 """Any OpenAI-compatible endpoint: a caller's base URL, or a provider that the operator adds."""
 
 PROVIDERS: Mapping[str, ProviderRow] = MappingProxyType(
-    {row.name: row for row in (OPENAI_CHAT, OPENROUTER, XAI)}
+    {row.name: row for row in (OPENAI_CHAT, OPENROUTER, XAI, GOOGLE)}
 )
 """The providers that callers may name, by name."""

@@ -6,6 +6,7 @@ import grpc
 import pytest
 from api_upstream import Caller, Serve, Upstream, reply
 
+from api_service.providers.table import OPENAI_CHAT, OPENROUTER, XAI
 from marsys.rpc.status import from_rpc_error
 from marsys.v1 import (
     ErrorReason,
@@ -29,6 +30,14 @@ LIST = {
         {"no": "id"},
     ]
 }
+
+
+@pytest.fixture
+async def caller(serve: Serve, upstream: Upstream) -> Caller:
+    """A client of a service with three providers, whose model lists are of one form."""
+    rows = {row.name: row for row in (OPENAI_CHAT, OPENROUTER, XAI)}
+    providers = {name: {"base_url": upstream.url, "api_key": "k"} for name in rows}
+    return await serve(rows=rows, providers=providers)
 
 
 async def test_models_of_all_providers_by_pages(caller: Caller, upstream: Upstream) -> None:
