@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 
+from api_service.exchange import exchange
 from api_service.learned import Learned
 from api_service.prices import cost_of
-from api_service.providers.codec import HttpRequest
+from api_service.providers.codec import HttpRequest, TokenCounter
 from api_service.providers.token_estimate import estimate_tokens
 from api_service.retry import Attempts, Backoff
 from api_service.target import Target, Targets
-from api_service.timers import Timers
-from api_service.transport import MAX_BODY_BYTES, MAX_ERROR_BYTES, Transport
+from api_service.transport import MAX_BODY_BYTES, Transport
 from marsys.v1 import (
     AttemptFailed,
     CallPolicy,
@@ -92,11 +91,40 @@ class RemoteGenerator:
 
     async def count_tokens(self, request: GenerateRequest, call: Call) -> CountTokensResponse:
         """The provider's count, else an estimate (estimate_tokens). See Generator.count_tokens."""
-        self._targets.resolve(request, call)
+        target = self._learned.apply(self._targets.resolve(request, call), request)
+        codec = target.codec
+        if not isinstance(codec, TokenCounter):
+            return CountTokensResponse(
+                input_tokens=estimate_tokens(request),
+                precision=CountPrecision.COUNT_PRECISION_ESTIMATED,
+            )
+        wire = codec.encode_count(request, target.upstream, EventWriter())
+        body = await self._fetch(target, wire, request.policy, call)
         return CountTokensResponse(
-            input_tokens=estimate_tokens(request),
-            precision=CountPrecision.COUNT_PRECISION_ESTIMATED,
+            input_tokens=codec.decode_count(target.upstream, body),
+            precision=CountPrecision.COUNT_PRECISION_EXACT,
         )
+
+    async def _fetch(
+        self, target: Target, wire: HttpRequest, policy: CallPolicy, call: Call
+    ) -> bytes:
+        """The body of a response that is no generation.
+
+        Raises:
+            ServiceError: all attempts failed.
+        """
+        row = target.upstream.row
+        attempts = Attempts(row, target.model, policy, call.deadline, self._backoff)
+        while True:
+            attempts.begin()
+            try:
+                timers = self._transport.timers(policy, call.deadline, stream=False)
+                async with exchange(self._transport, target, wire, timers) as response:
+                    return await response.body(MAX_BODY_BYTES)
+            except ServiceError as error:
+                _complete(error, target)
+                failed = attempts.failed(error.error, has_content=False)
+            await asyncio.sleep(failed.delay.ToNanoseconds() / 1e9)
 
     async def _attempt(
         self,
@@ -111,16 +139,9 @@ class RemoteGenerator:
         Raises:
             ServiceError: the attempt failed.
         """
-        timers = Timers(policy, call.deadline)
-        sending = self._transport.send(target.base_url, wire, target.headers, timers)
-        async with sending as response:
-            if not 200 <= response.status < 300:
-                body = await response.body(MAX_ERROR_BYTES, cut=True)
-                raise ServiceError(
-                    target.codec.decode_error(
-                        target.upstream, response.status, response.headers, body, time.time()
-                    )
-                )
+        timers = self._transport.timers(policy, call.deadline, call.stream)
+        async with exchange(self._transport, target, wire, timers) as response:
+            response.check_type()
             decoder = target.codec.decoder(target.upstream, writer)
             if not call.stream or response.is_json:
                 decoder.decode(await response.body(MAX_BODY_BYTES))
@@ -128,10 +149,10 @@ class RemoteGenerator:
                 return
             while not decoder.done and (chunk := await response.chunk()):
                 decoder.feed(chunk)
-                if writer.has_content:
-                    timers.content()
-                    if events := writer.take():
-                        yield events
+                if writer.has_content and (events := writer.take()):
+                    if not timers.has_content and any(map(_is_content, events)):
+                        timers.content()
+                    yield events
             decoder.end()
             yield _priced(writer, target)
             await response.linger()
@@ -144,6 +165,11 @@ def _encode(
     writer = EventWriter()
     wire = target.codec.encode(request, target.upstream, call.stream, writer)
     return wire, writer.take()
+
+
+def _is_content(event: StreamEvent) -> bool:
+    """Whether the model has said something: a part that has begun may stay empty for minutes."""
+    return event.HasField("part_delta") or event.HasField("part_finished")
 
 
 def _priced(writer: EventWriter, target: Target) -> Sequence[StreamEvent]:

@@ -7,10 +7,10 @@ import logging
 import time
 from collections.abc import AsyncIterator
 
+from api_service.exchange import exchange
 from api_service.providers.codec import HttpRequest
 from api_service.target import Target, Targets
-from api_service.timers import Timers
-from api_service.transport import MAX_BODY_BYTES, MAX_ERROR_BYTES, Transport
+from api_service.transport import MAX_BODY_BYTES, Transport
 from marsys.v1 import (
     CallPolicy,
     ErrorReason,
@@ -109,15 +109,8 @@ class RemoteModels(ModelServiceServicer):
     async def _list(self, target: Target, deadline: float) -> list[Model]:
         upstream = target.upstream
         wire = HttpRequest(upstream.row.models_path, {}, b"", method="GET")
-        timers = Timers(CallPolicy(), deadline)
-        async with self._transport.send(target.base_url, wire, target.headers, timers) as response:
-            if not 200 <= response.status < 300:
-                body = await response.body(MAX_ERROR_BYTES, cut=True)
-                raise ServiceError(
-                    target.codec.decode_error(
-                        upstream, response.status, response.headers, body, time.time()
-                    )
-                )
+        timers = self._transport.timers(CallPolicy(), deadline, stream=False)
+        async with exchange(self._transport, target, wire, timers) as response:
             return target.codec.decode_models(upstream, await response.body(MAX_BODY_BYTES))
 
 

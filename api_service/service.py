@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Mapping
 
 from api_service.generator import RemoteGenerator
 from api_service.model_service import RemoteModels
 from api_service.providers.table import PROVIDERS, ProviderRow
+from api_service.proxies import Proxies
 from api_service.retry import Backoff
 from api_service.settings import ApiSettings
 from api_service.target import Targets
+from api_service.timers import Waits
 from api_service.transport import Transport
 from marsys.v1.model_service_pb2_grpc import ModelServiceServicer
 from marsys.v1.oauth_service_pb2_grpc import OAuthServiceServicer
@@ -35,8 +38,14 @@ class ApiApp:
         rows: Mapping[str, ProviderRow] = PROVIDERS,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        targets = Targets(settings, os.environ if environ is None else environ, rows)
-        self._transport = Transport(settings.connect_timeout)
+        environ = os.environ if environ is None else environ
+        targets = Targets(settings, environ, rows)
+        self._transport = Transport(
+            settings.connect_timeout,
+            Waits(settings.first_token_timeout, settings.answer_timeout, settings.idle_timeout),
+            _tls(settings),
+            Proxies(environ) if settings.proxy_from_environment else None,
+        )
         backoff = Backoff(settings.retry_base_delay)
         self.generator: Generator = RemoteGenerator(targets, self._transport, backoff)
         self.model_service: ModelServiceServicer = RemoteModels(targets, self._transport)
@@ -48,3 +57,12 @@ class ApiApp:
     async def stop(self) -> None:
         """Close the connections."""
         await self._transport.close()
+
+
+def _tls(settings: ApiSettings) -> ssl.SSLContext | None:
+    """How providers' certificates are verified; None: by the system's authorities alone."""
+    if settings.ca_file is None:
+        return None
+    context = ssl.create_default_context()
+    context.load_verify_locations(settings.ca_file)
+    return context

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from api_service.base_url import check_base_url
+from api_service.base_url import check_allowed_url, check_base_url
 from serving.settings import ServerSettings, settings_config
 
 
@@ -35,7 +38,9 @@ class ApiSettings(ServerSettings):
 
     allow_base_urls: list[str] = Field(
         default=[],
-        description="Base URLs that callers may set: same scheme, host and port, path beneath",
+        description="Base URLs that callers may set: same scheme, host and port, path beneath. "
+        "The host may be '*' or begin with '*.'; what only such an entry allows must have a public "
+        "address",
     )
     allow_loopback_callers: bool = Field(
         default=True,
@@ -52,11 +57,46 @@ class ApiSettings(ServerSettings):
     connect_timeout: float = Field(
         default=10.0, gt=0, description="Seconds that connecting to a provider may take"
     )
+    first_token_timeout: float = Field(
+        default=300.0,
+        gt=0,
+        description="Seconds that a provider may be silent before the first content of a stream; "
+        "while it shows life, up to six times as long in all. Callers may set their own",
+    )
+    answer_timeout: float = Field(
+        default=600.0, gt=0, description="The same before a whole (unary) answer"
+    )
+    idle_timeout: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds of silence within an answer; pings count as life. Callers may set "
+        "their own",
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of authorities that providers' certificates may be of, besides the "
+        "system's",
+    )
+    proxy_from_environment: bool = Field(
+        default=False,
+        description="Reach providers through HTTPS_PROXY and HTTP_PROXY, save for NO_PROXY. The "
+        "proxy then judges where a caller's base URL leads",
+    )
 
     @field_validator("allow_base_urls")
     @classmethod
     def _check_allowed(cls, values: list[str]) -> list[str]:
-        return [check_base_url(value) for value in values]
+        return [check_allowed_url(value) for value in values]
+
+    @field_validator("ca_file")
+    @classmethod
+    def _check_ca_file(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                ssl.create_default_context(cafile=value)
+            except (OSError, ssl.SSLError):
+                raise ValueError(f"no PEM certificates at {value}") from None
+        return value
 
     @field_validator("providers")
     @classmethod

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from api_service.base_url import check_base_url, is_allowed, is_local_peer
+from api_service.base_url import allowed_by, check_base_url, is_local_peer, is_pattern
 from api_service.providers.codec import Codec, Upstream
 from api_service.providers.codecs import CODECS
 from api_service.providers.route import route
 from api_service.providers.table import CUSTOM, PROVIDERS, ProviderRow
+from api_service.reach import Reach
 from api_service.settings import ApiSettings
 from marsys.v1 import ErrorReason, GenerateRequest, ProviderTarget
 from serving.errors import ServiceError, invalid, service_error, unsupported
@@ -29,12 +30,14 @@ class Target:
         codec: the provider's wire protocol.
         base_url: where the API is, without a trailing slash.
         headers: the row's headers, and the key.
+        reach: which addresses the base URL may lead to.
     """
 
     upstream: Upstream
     codec: Codec
     base_url: str
     headers: Mapping[str, str] = field(repr=False)
+    reach: Reach = Reach.ANY
 
     def refusing(self, names: frozenset[str]) -> Target:
         """The target with another set of parameters that its model refuses."""
@@ -79,14 +82,15 @@ class Targets:
             if given.base_url is not None:
                 row = replace(row, base_url=given.base_url)
             if given.api_key_env is not None:
-                row = replace(row, key_env=given.api_key_env)
+                row = replace(row, key_env=given.api_key_env, other_key_envs=())
             self._rows[name] = row
             if given.api_key is not None:
                 self._keys[name] = given.api_key.get_secret_value()
         for name, row in self._rows.items():
-            key = environ.get(row.key_env, "").strip() if row.key_env else ""
-            if key and name not in self._keys:
-                self._keys[name] = key
+            for variable in (row.key_env, *row.other_key_envs):
+                key = environ.get(variable, "").strip() if variable else ""
+                if key and name not in self._keys:
+                    self._keys[name] = key
 
     def resolve(self, request: GenerateRequest, call: Call) -> Target:
         """Whom the request goes to.
@@ -103,12 +107,12 @@ class Targets:
             raise invalid("target.api_key", "must be printable ASCII without spaces")
         row, model = self._row_and_model(request)
         if given.base_url:
-            base_url = self._caller_base_url(given, call)
+            base_url, reach = self._caller_base_url(given, call)
             key = given.api_key  # never the service's own
         else:
-            base_url = row.base_url
+            base_url, reach = row.base_url, Reach.ANY
             key = given.api_key or self._key(row)
-        return _target(row, model, base_url, key)
+        return _target(row, model, base_url, key, reach)
 
     def listable(self) -> Iterator[Target]:
         """Providers whose models the service can list: those that need no key or have one."""
@@ -149,15 +153,17 @@ class Targets:
             raise self._unknown("model", f"{request.model!r} names no model")
         return route(row, model, request), model
 
-    def _caller_base_url(self, given: ProviderTarget, call: Call) -> str:
+    def _caller_base_url(self, given: ProviderTarget, call: Call) -> tuple[str, Reach]:
         try:
             base_url = check_base_url(given.base_url)
         except ValueError as error:
             raise invalid("target.base_url", str(error)) from None
         if self._trusts_local and is_local_peer(call.peer):
-            return base_url
-        if is_allowed(base_url, self._allowed):
-            return base_url
+            return base_url, Reach.NETWORK
+        found = allowed_by(base_url, self._allowed)
+        if found is not None:
+            # Who names a host knows where it is; of a pattern's hosts nobody knows that.
+            return base_url, Reach.PUBLIC if is_pattern(found) else Reach.NETWORK
         raise service_error(
             ErrorReason.ERROR_REASON_NOT_ALLOWED,
             "target.base_url: callers may not set this address",
@@ -188,7 +194,9 @@ class Targets:
         )
 
 
-def _target(row: ProviderRow, model: str, base_url: str, key: str) -> Target:
+def _target(
+    row: ProviderRow, model: str, base_url: str, key: str, reach: Reach = Reach.ANY
+) -> Target:
     headers = dict(row.headers)
     if key:
         headers[row.key_header] = row.key_prefix + key
@@ -196,4 +204,4 @@ def _target(row: ProviderRow, model: str, base_url: str, key: str) -> Target:
     def redact(text: str) -> str:
         return Redaction([key])(text)
 
-    return Target(Upstream(row, model, redact), CODECS[row.wire], base_url, headers)
+    return Target(Upstream(row, model, redact), CODECS[row.wire], base_url, headers, reach)

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
+from api_service.connector import Connector, was_reused
+from api_service.content_encoding import BadEncoding, Inflater
+from api_service.network_errors import malformed, network_failure, out_of_reach
 from api_service.providers.codec import HttpRequest
-from api_service.timers import Timers
-from marsys.v1 import ErrorReason
-from serving.errors import ServiceError, service_error
+from api_service.proxies import Proxies
+from api_service.reach import Reach, is_within
+from api_service.timers import Timers, Waits
+from marsys.v1 import CallPolicy
+from serving.errors import ServiceError
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_STREAM_BYTES = 128 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 _USER_AGENT = "marsys-models"
-_LINGER = 1.0  # seconds that a finished stream gets to end, so that its connection can be reused
+_LINGER = 0.1  # seconds that a finished stream gets to end, so that its connection can be reused
+_ERROR_WAIT = 5.0  # seconds that the body of an error gets; its status alone says most
+# A connection that was closed while it lay idle says so within a round trip.
+_STALE_WITHIN = 1.0
+_MOST_STALE = 5
+_PAGES = ("text/html", "application/xhtml+xml")
+
+_Failure = (TimeoutError, aiohttp.ClientError, OSError)
 
 
 class Response:
@@ -27,143 +45,268 @@ class Response:
         headers: headers, by lower-case name.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, timers: Timers) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, timers: Timers, connect_timeout: float
+    ) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = {
             name.lower(): value for name, value in response.headers.items()
         }
         self._content = response.content
         self._timers = timers
+        self._connect_timeout = connect_timeout
+        self._left = MAX_STREAM_BYTES
+        self._inflater: Inflater | None = None
 
     @property
     def is_json(self) -> bool:
         """Whether the body says that it is JSON, and so no event stream."""
         return self.headers.get("content-type", "").lower().startswith("application/json")
 
+    def check_type(self) -> None:
+        """Refuse what can be no answer.
+
+        Raises:
+            ServiceError: it is a page for people, or empty by its status.
+        """
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind in _PAGES:
+            raise malformed(f"it is a web page ({kind}); is the base URL right?")
+        if self.status in (204, 205):
+            raise malformed(f"it has no content (status {self.status})")
+
     async def chunk(self) -> bytes:
         """What has come since the last call, waiting for it if need be; empty at the end.
 
         Raises:
-            ServiceError: the connection broke, or the wait was too long.
+            ServiceError: the connection broke, the wait was too long, the answer is endless, or its
+                compression can't be undone.
         """
-        try:
-            ready = self._content.read_nowait()
-            if ready:
-                return ready
-            async with asyncio.timeout(self._timers.left()):
-                return await self._content.readany()
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise _failure(error, self._timers) from None
+        if "content-encoding" in self.headers:
+            data = await self._inflated()
+        else:
+            data = await self._raw()
+        self._left -= len(data)
+        if self._left < 0:
+            raise malformed(f"it is larger than {MAX_STREAM_BYTES} bytes")
+        return data
 
     async def body(self, limit: int, *, cut: bool = False) -> bytes:
         """The whole body.
 
         Args:
             limit: most bytes.
-            cut: whether a longer body is cut off.
+            cut: whether what has come is enough where the body is longer, breaks off, or takes
+                longer than a few seconds: that of an error.
 
         Raises:
             ServiceError: the body is longer, the connection broke, or the wait was too long.
         """
         chunks: list[bytes] = []
+        if cut:
+            try:
+                async with asyncio.timeout(_ERROR_WAIT):
+                    await self._collect(chunks, limit)
+            except (TimeoutError, ServiceError):
+                pass
+            return b"".join(chunks)[:limit]
+        length = self.headers.get("content-length", "")
+        if len(length) > 15 or (length.isdecimal() and int(length) > limit):
+            raise _too_large(limit)
+        await self._collect(chunks, limit)
+        return b"".join(chunks)
+
+    async def linger(self) -> None:
+        """Wait a moment for the end of a stream that has nothing more to say."""
+        if self._content.at_eof():
+            return
+        try:
+            async with asyncio.timeout(min(_LINGER, self._timers.left())):
+                while await self._content.readany():
+                    pass
+        except _Failure:
+            return
+
+    async def _collect(self, chunks: list[bytes], limit: int) -> None:
         size = 0
         while chunk := await self.chunk():
             self._timers.content()
             size += len(chunk)
             chunks.append(chunk)
             if size > limit:
-                if cut:
-                    return b"".join(chunks)[:limit]
-                raise service_error(
-                    ErrorReason.ERROR_REASON_MALFORMED_RESPONSE,
-                    f"the provider's answer is larger than {limit} bytes",
-                )
-        return b"".join(chunks)
+                raise _too_large(limit)
 
-    async def linger(self) -> None:
-        """Wait a moment for the end of a stream that has nothing more to say."""
+    async def _raw(self) -> bytes:
         try:
-            async with asyncio.timeout(min(_LINGER, self._timers.left())):
-                while await self._content.readany():
-                    pass
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            return
+            ready = self._content.read_nowait()
+            if ready:
+                return ready
+            async with asyncio.timeout(self._timers.left()):
+                data = await self._content.readany()
+        except _Failure as error:
+            raise network_failure(error, self._timers.exceeded(), self._connect_timeout) from None
+        self._timers.alive()
+        return data
+
+    async def _inflated(self) -> bytes:
+        try:
+            if self._inflater is None:
+                encoding = self.headers["content-encoding"].strip().lower()
+                if encoding in ("", "identity"):
+                    return await self._raw()
+                self._inflater = Inflater(encoding)
+            await asyncio.sleep(0)  # a few compressed bytes may make very many pieces
+            while not (piece := self._inflater.take()):
+                data = await self._raw()
+                if not data:
+                    self._inflater.end()
+                    return b""
+                self._inflater.feed(data)
+        except BadEncoding as error:
+            raise malformed(str(error)) from None
+        return piece
 
 
 class Transport:
-    """Sends requests over one pool of connections.
+    """Sends requests over pools of connections, one for each reach.
 
     Args:
         connect_timeout: most seconds for name resolution, connecting and TLS.
+        waits: how long attempts wait where their callers set nothing.
+        tls: how certificates are verified; None: by the system's authorities.
+        proxies: HTTP proxies; None: requests go straight.
     """
 
-    def __init__(self, connect_timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        connect_timeout: float = 10.0,
+        waits: Waits | None = None,
+        tls: ssl.SSLContext | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
         self._connect_timeout = connect_timeout
-        self._session: aiohttp.ClientSession | None = None
+        self._waits = waits or Waits()
+        self._tls = tls
+        self._proxies = proxies
+        self._sessions: dict[Reach, aiohttp.ClientSession] = {}
+
+    def timers(self, policy: CallPolicy, deadline: float | None, stream: bool) -> Timers:
+        """The timers of an attempt that begins now. See Timers."""
+        return Timers(policy, deadline, stream, self._waits)
 
     @asynccontextmanager
     async def send(
-        self, base_url: str, request: HttpRequest, headers: Mapping[str, str], timers: Timers
+        self,
+        base_url: str,
+        request: HttpRequest,
+        headers: Mapping[str, str],
+        timers: Timers,
+        *,
+        reach: Reach,
     ) -> AsyncIterator[Response]:
         """Send a request and read its response; the connection is closed if it is left unread.
 
         Raises:
-            ServiceError: no connection could be made, it broke, or the wait was too long.
+            ServiceError: the address is out of reach, no connection could be made, it broke, or the
+                wait was too long.
         """
+        options: dict[str, Any] = {
+            "data": request.body or None,
+            "headers": {**request.headers, **headers},
+            "allow_redirects": False,
+        }
+        if self._proxies is not None and reach is not Reach.PUBLIC:
+            options["proxy"] = _proxy(self._proxies, base_url, reach)
         try:
             async with asyncio.timeout(timers.left()):
-                response = await self._open().request(
-                    request.method,
-                    base_url + request.path,
-                    data=request.body or None,
-                    headers={**request.headers, **headers},
-                    allow_redirects=False,
+                response = await _request(
+                    self._open(reach), request.method, base_url + request.path, options
                 )
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise _failure(error, timers) from None
+        except _Failure as error:
+            raise network_failure(error, timers.exceeded(), self._connect_timeout) from None
+        timers.alive()
         try:
-            yield Response(response, timers)
+            if response.status < 200:
+                raise malformed(f"it wants another protocol (status {response.status})")
+            yield Response(response, timers, self._connect_timeout)
         finally:
-            response.close()  # gives the connection back where the body was read to its end
+            _hang_up(response.connection)
+            response.close()
 
     async def close(self) -> None:
         """Close all connections."""
-        session, self._session = self._session, None
-        if session is not None:
+        sessions = list(self._sessions.values())
+        self._sessions.clear()
+        for session in sessions:
             await session.close()
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+    def _open(self, reach: Reach) -> aiohttp.ClientSession:
+        session = self._sessions.get(reach)
+        if session is None:
+            session = self._sessions[reach] = aiohttp.ClientSession(
+                connector=Connector(reach, self._tls),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout),
                 headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
+                auto_decompress=False,
+                response_class=_ClosingResponse,
             )
-        return self._session
+        return session
 
 
-def _failure(error: BaseException, timers: Timers) -> ServiceError:
-    """What a failed exchange means. The error's own text may hold addresses, so it stays out."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return service_error(
-            ErrorReason.ERROR_REASON_TIMEOUT, "the provider could not be reached in time"
-        )
-    if isinstance(error, TimeoutError):
-        return service_error(
-            ErrorReason.ERROR_REASON_TIMEOUT, f"the provider did not answer: {timers.exceeded()}"
-        )
-    if isinstance(error, aiohttp.InvalidURL):
-        return service_error(ErrorReason.ERROR_REASON_INVALID_REQUEST, "the base URL is no URL")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return service_error(
-            ErrorReason.ERROR_REASON_MALFORMED_RESPONSE, "the provider's answer is no HTTP"
-        )
-    if isinstance(error, aiohttp.ClientConnectorError):
-        what = "could not be reached"
-    else:
-        what = "broke the connection"
-    return service_error(
-        ErrorReason.ERROR_REASON_NETWORK_ERROR,
-        f"the provider {what} ({type(error).__name__})",
-    )
+class _ClosingResponse(aiohttp.ClientResponse):
+    """A response that closes its connection at once where its headers are not waited for."""
+
+    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        try:
+            return await super().start(connection)
+        except BaseException:
+            _hang_up(connection)
+            raise
+
+
+async def _request(
+    session: aiohttp.ClientSession, method: str, url: str, options: Mapping[str, Any]
+) -> aiohttp.ClientResponse:
+    """Send a request; again where its connection had been closed while it lay idle."""
+    stale = 0
+    while True:
+        begun = time.monotonic()
+        try:
+            return await session.request(method, url, **options)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            stale += 1
+            if (
+                isinstance(error, aiohttp.ClientConnectorError)
+                or not was_reused()
+                or stale > _MOST_STALE
+                or time.monotonic() - begun > _STALE_WITHIN
+            ):
+                raise
+
+
+def _hang_up(connection: aiohttp.connector.Connection | None) -> None:
+    """Close a connection that is not done, without waiting for the other side.
+
+    Closing it the polite way would first send what is left of the request, and over TLS wait for
+    the provider's goodbye, while it goes on writing.
+    """
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+
+
+def _proxy(proxies: Proxies, base_url: str, reach: Reach) -> str | None:
+    proxy = proxies.proxy_for(base_url)
+    if proxy is not None and reach is not Reach.ANY:
+        host = urlsplit(base_url).hostname or ""
+        try:
+            ip_address(host)
+        except ValueError:
+            return proxy  # the proxy resolves the name, so it alone can judge the address
+        if not is_within(host, reach):
+            raise out_of_reach()
+    return proxy
+
+
+def _too_large(limit: int) -> ServiceError:
+    return malformed(f"it is larger than {limit} bytes")

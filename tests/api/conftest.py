@@ -8,7 +8,9 @@ from typing import Any
 
 import grpc
 import pytest
+import trustme
 from aiohttp import web
+from api_raw_upstream import RawUpstream
 from api_upstream import Caller, Serve, Upstream
 
 from api_service.providers.table import PROVIDERS, ProviderRow
@@ -59,3 +61,24 @@ async def caller(serve: Serve, upstream: Upstream) -> Caller:
     key = "sk-operator-canary-0001"
     providers = {name: {"base_url": upstream.url, "api_key": key} for name in PROVIDERS}
     return await serve(providers=providers)
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[RawUpstream]:
+    """An upstream that writes bytes as it is told."""
+    upstream = RawUpstream()
+    await upstream.start()
+    yield upstream
+    await upstream.stop()
+
+
+@pytest.fixture
+async def wire_caller(serve: Serve, wire: RawUpstream) -> Caller:
+    """A client of a service whose provider "acme" is `wire`."""
+    return await serve(providers={"acme": {"base_url": wire.url}})
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A certificate authority that nobody knows yet."""
+    return trustme.CA()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from api_upstream import Caller, Serve, Upstream, ask, completion, reply
 
-from api_service.base_url import check_base_url, is_allowed, is_local_peer
+from api_service.base_url import allowed_by, check_base_url, is_local_peer
 from api_service.providers.table import OPENAI, ProviderRow
 from api_service.settings import ApiSettings
 from api_service.target import Targets
@@ -187,8 +187,8 @@ def test_malformed_base_urls(url: str) -> None:
 
 
 def test_allowed_paths_end_at_a_slash() -> None:
-    assert is_allowed("http://h/a/b", ["http://h/a"])
-    assert not is_allowed("http://h/ab", ["http://h/a"])
+    assert allowed_by("http://h/a/b", ["http://h/a"])
+    assert not allowed_by("http://h/ab", ["http://h/a"])
 
 
 @pytest.mark.parametrize(
