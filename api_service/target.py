@@ -18,6 +18,7 @@ from serving.errors import ServiceError, invalid, service_error, unsupported
 from serving.generator import Call
 from serving.logs import Redaction
 
+_DOT = re.compile(r"(?<=\d)\.(?=\d)")
 _KEY = re.compile(r"[\x21-\x7e]{1,4096}")
 
 
@@ -112,7 +113,10 @@ class Targets:
         else:
             base_url, reach = row.base_url, Reach.ANY
             key = given.api_key or self._key(row)
-        return _target(row, model, base_url, key, reach)
+        target = _target(row, model, base_url, key, reach)
+        if request.output_format.HasField("json_object"):
+            target = replace(target, upstream=replace(target.upstream, json_mode=True))
+        return target
 
     def listable(self) -> Iterator[Target]:
         """Providers whose models the service can list: those that need no key or have one."""
@@ -149,6 +153,8 @@ class Targets:
             row = found
         for prefix in row.strip:
             model = model.removeprefix(prefix)
+        if not row.dotted_names:
+            model = _DOT.sub("-", model)
         if not model:
             raise self._unknown("model", f"{request.model!r} names no model")
         return route(row, model, request), model
@@ -204,4 +210,6 @@ def _target(
     def redact(text: str) -> str:
         return Redaction([key])(text)
 
+    if not base_url.endswith(row.base_suffix):
+        base_url += row.base_suffix
     return Target(Upstream(row, model, redact), CODECS[row.wire], base_url, headers, reach)

@@ -9,6 +9,7 @@ from functools import lru_cache
 _NO_SAMPLING = frozenset({"temperature", "top_p", "top_k", "min_p", "repetition_penalty"})
 _PENALTIES = frozenset({"frequency_penalty", "presence_penalty"})
 _OPENAI_REASONING = _NO_SAMPLING | _PENALTIES | {"stop_sequences"}
+_CLAUDE_SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 _XAI_REASONING = _PENALTIES | {"stop_sequences"}
 
 _LOW_TO_HIGH = frozenset({"low", "medium", "high"})
@@ -27,6 +28,10 @@ class Family:
         budget: whether they take a budget of reasoning tokens.
         reasons: whether they reason.
         max_tokens: most tokens of an answer where that is below the service's default.
+        adaptive: whether they think as much as they find fit (Anthropic).
+        one_sampler: whether they take temperature or top_p, but not both (Anthropic).
+        schemas: whether they can be held to a JSON schema (Anthropic).
+        system_turns: whether a system message may stand amid a conversation (Anthropic).
         budget_range: least and most tokens of a budget that they take, 0 (off) apart.
         can_stop: whether their reasoning can be turned off.
         json_with_tools: whether they write JSON only (a schema or JSON mode) beside tools.
@@ -41,6 +46,10 @@ class Family:
     budget: bool = False
     reasons: bool = False
     max_tokens: int | None = None
+    adaptive: bool = False
+    one_sampler: bool = False
+    schemas: bool = True
+    system_turns: bool = False
     budget_range: tuple[int, int] = (0, 2**31 - 1)
     can_stop: bool = True
     json_with_tools: bool = True
@@ -51,7 +60,7 @@ class Family:
         """The family as one of its models turned out to be."""
         family = replace(self, refuses=self.refuses | refused)
         if "reasoning" in refused:
-            family = replace(family, efforts=frozenset(), budget=False)
+            family = replace(family, efforts=frozenset(), budget=False, adaptive=False)
         return family
 
 
@@ -104,21 +113,57 @@ _FAMILIES = (
     Family("Grok 2 and 3", re.compile(r"grok-[23]")),
     Family("Grok 4", re.compile(r"grok-(4|code)"), _XAI_REASONING, reasons=True),
     Family(
-        "Claude 4.7 and later",
-        re.compile(
-            r"claude-((opus|sonnet|haiku)-(4[-.]([7-9]|[1-9]\d)(?!\d)|[5-9]|\d{2}(?!\d))|fable|mythos)"
-        ),
-        frozenset({"temperature", "top_p", "top_k"}),
+        "Claude 4.7",
+        re.compile(r"claude-(opus|sonnet|haiku)-4[-.]7(?!\d)"),
+        _CLAUDE_SAMPLING,
         _ALL_EFFORTS,
         reasons=True,
+        adaptive=True,
     ),
     Family(
-        "Claude 3.7 to 4.6",
-        re.compile(r"claude-(3[-.]7|(opus|sonnet|haiku)-4)"),
+        "Claude 4.8 and later",
+        re.compile(
+            r"claude-((opus|sonnet|haiku)-(4[-.]([89]|[1-9]\d)(?!\d)|[5-9]|\d{2}(?!\d))|fable|mythos)"
+        ),
+        _CLAUDE_SAMPLING,
+        _ALL_EFFORTS,
+        reasons=True,
+        adaptive=True,
+        system_turns=True,
+    ),
+    Family(
+        "Claude 4.6",
+        re.compile(r"claude-(opus|sonnet|haiku)-4[-.]6(?!\d)"),
         efforts=_ALL_EFFORTS,
         budget=True,
         reasons=True,
+        adaptive=True,
+        one_sampler=True,
     ),
+    Family(
+        "Claude Opus 4.5",
+        re.compile(r"claude-opus-4[-.]5(?!\d)"),
+        efforts=_LOW_TO_HIGH,
+        budget=True,
+        reasons=True,
+        one_sampler=True,
+    ),
+    Family(
+        "Claude 4.1 to 4.5",
+        re.compile(r"claude-(opus|sonnet|haiku)-4[-.][1-5](?!\d)"),
+        budget=True,
+        reasons=True,
+        one_sampler=True,
+    ),
+    Family(
+        "Claude 3.7 and 4",
+        re.compile(r"claude-(3[-.]7|(opus|sonnet|haiku)-4)"),
+        budget=True,
+        reasons=True,
+        schemas=False,
+    ),
+    Family("Claude 3.5", re.compile(r"claude-3[-.]5"), max_tokens=8192, schemas=False),
+    Family("Claude 3 and 2", re.compile(r"claude-([123]|instant)"), max_tokens=4096, schemas=False),
     Family(
         "Gemini 1 and 2.0", re.compile(r"gemini-(1|2\.0|pro$|pro-vision)"), json_with_tools=False
     ),

@@ -43,12 +43,15 @@ class Upstream:
         redact: hides the request's credentials in a text.
         refused: what the model has been seen to refuse, beyond what its family is known to: fields
             of GenerationConfig, or "stream_options".
+        json_mode: whether the caller wants any JSON object for an answer, where the provider has no
+            such mode and may put a code fence around it.
     """
 
     row: ProviderRow
     model: str
     redact: Callable[[str], str] = field(default=_unchanged, repr=False)
     refused: frozenset[str] = frozenset()
+    json_mode: bool = False
 
     @property
     def family(self) -> Family:

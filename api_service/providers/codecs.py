@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from api_service.providers.anthropic import AnthropicCodec
 from api_service.providers.codec import Codec
 from api_service.providers.google import GoogleCodec
 from api_service.providers.openai_chat import ChatCodec
 
 CODECS: Mapping[str, Codec] = MappingProxyType(
-    {"google_generate_content": GoogleCodec(), "openai_chat": ChatCodec()}
+    {
+        "anthropic_messages": AnthropicCodec(),
+        "google_generate_content": GoogleCodec(),
+        "openai_chat": ChatCodec(),
+    }
 )

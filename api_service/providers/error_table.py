@@ -43,6 +43,9 @@ _STATUS_OF_CODE: Mapping[str, int] = {
     "service_unavailable": 503,
     "overloaded_error": 529,
     "timeout_error": 408,
+    "conflict_error": 409,
+    "billing_error": 402,
+    "request_too_large": 413,
     "invalid_request_error": 400,
     "badrequesterror": 400,
     "context_length_exceeded": 400,
@@ -63,6 +66,10 @@ _BY_CODE: Mapping[str, ErrorReason.ValueType] = {
     "unsupported_parameter": _R.ERROR_REASON_UNSUPPORTED_PARAMETER,
     "unsupported_value": _R.ERROR_REASON_UNSUPPORTED_PARAMETER,
     "request_too_large": _R.ERROR_REASON_REQUEST_TOO_LARGE,
+    "billing_error": _R.ERROR_REASON_INSUFFICIENT_CREDITS,
+    "not_found_error": _R.ERROR_REASON_INVALID_MODEL,
+    "authentication_error": _R.ERROR_REASON_AUTHENTICATION_FAILED,
+    "permission_error": _R.ERROR_REASON_PERMISSION_DENIED,
     "failed_precondition": _R.ERROR_REASON_PERMISSION_DENIED,  # Google: region or billing
 }
 
@@ -70,6 +77,7 @@ _TOO_LARGE = re.compile(
     r"request_too_large|payload too large|request exceeds the maximum|request body is too large",
     re.IGNORECASE,
 )
+_NO_CREDIT = re.compile(r"credit balance is too low|spend(?:ing)? limit", re.IGNORECASE)
 _WRONG_KEY = re.compile(r"incorrect api key|invalid api key|api key not valid", re.IGNORECASE)
 # (limit, count) of the phrases in which context overflow is told; "n" groups are digits.
 _TOKEN_LIMITS = (
@@ -94,6 +102,9 @@ _TOKEN_LIMITS = (
         r"input token count (?:is (?P<count>[\d,]+) but model only supports up to"
         r"|exceeds the maximum number of tokens allowed) \(?(?P<limit>[\d,]+)",
         re.IGNORECASE,
+    ),
+    re.compile(
+        r"exceed context limit: (?P<count>[\d,]+ \+ [\d,]+) > (?P<limit>[\d,]+)", re.IGNORECASE
     ),
     re.compile(r"exceed(?:s|ed)? (?:the )?(?:model'?s )?(?:maximum )?context", re.IGNORECASE),
     re.compile(r"context length (?:was )?exceeded|too many tokens", re.IGNORECASE),
@@ -177,6 +188,8 @@ def _refined(body: ErrorBody) -> ErrorReason.ValueType | None:
             return _BY_CODE[code.lower()]
     if _TOO_LARGE.search(body.message):
         return _R.ERROR_REASON_REQUEST_TOO_LARGE
+    if _NO_CREDIT.search(body.message):
+        return _R.ERROR_REASON_INSUFFICIENT_CREDITS
     if _WRONG_KEY.search(body.message):
         return _R.ERROR_REASON_AUTHENTICATION_FAILED
     if any(pattern.search(body.message) for pattern in _TOKEN_LIMITS):

@@ -30,6 +30,14 @@ def read_json(data: bytes) -> Any:
         raise ValueError("not JSON") from error
 
 
+def dump_json(value: Any) -> str:
+    """The JSON text of a value that `read_json` gave."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # integers of more than 64 bits, deep nesting
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def text_of(value: object) -> str:
     """The value where it is a string, else an empty string."""
     return value if isinstance(value, str) else ""

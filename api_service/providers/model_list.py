@@ -46,12 +46,12 @@ def _model(provider: str, entry: JsonObject) -> Model:
         state=ModelState.MODEL_STATE_AVAILABLE,
     )
     top = object_of(entry.get("top_provider"))
-    for key in ("context_length", "max_model_len", "context_window"):
+    for key in ("context_length", "max_model_len", "context_window", "max_input_tokens"):
         length = count_of(entry.get(key))
         if length:
             model.context_length = length
             break
-    most = count_of(top.get("max_completion_tokens"))
+    most = count_of(top.get("max_completion_tokens")) or count_of(entry.get("max_tokens"))
     if most:
         model.max_output_tokens = most
     inputs = list_of(object_of(entry.get("architecture")).get("input_modalities"))

@@ -8,10 +8,11 @@ from typing import Any
 
 import orjson
 
+from api_service.providers.cache_mark import cache_control
 from api_service.providers.codec import Upstream
 from api_service.providers.json_text import JsonObject
 from api_service.providers.unsupported import Refusals
-from marsys.v1 import CacheBreakpoint, MediaDetail, MediaPart, Message, Part, Role, ToolResultPart
+from marsys.v1 import MediaDetail, MediaPart, Message, Part, Role, ToolResultPart
 from serving.errors import invalid
 
 ISSUER = "openai_chat"
@@ -35,7 +36,6 @@ _AUDIO_FORMATS = {
     "audio/mp3": "mp3",
     "audio/mpeg": "mp3",
 }
-_CACHE_TTLS = {300: "5m", 3600: "1h"}
 
 
 class MessageEncoder:
@@ -103,7 +103,7 @@ class MessageEncoder:
             return
         if self._caches:
             mark = part.cache_breakpoint
-            item["cache_control"] = _cache_control(mark, f"{path}.cache_breakpoint")
+            item["cache_control"] = cache_control(mark, f"{path}.cache_breakpoint")
         else:
             self._refuse_mark(part, path)
 
@@ -297,12 +297,3 @@ def _address(media: MediaPart) -> str:
     if media.WhichOneof("source") == "uri":
         return media.uri
     return f"data:{media.media_type};base64,{base64.b64encode(media.data).decode()}"
-
-
-def _cache_control(mark: CacheBreakpoint, path: str) -> JsonObject:
-    if not mark.HasField("ttl"):
-        return {"type": "ephemeral"}
-    ttl = _CACHE_TTLS.get(mark.ttl.ToSeconds())
-    if ttl is None:
-        raise invalid(f"{path}.ttl", "must be 300 s or 3600 s")
-    return {"type": "ephemeral", "ttl": ttl}

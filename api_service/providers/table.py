@@ -51,6 +51,9 @@ class ProviderRow:
         key_prefix: what stands before the key in it.
         headers: further headers of every request.
         strip: prefixes that the model's name loses.
+        dotted_names: whether its models' names hold dots; else claude-opus-4.6 is claude-opus-4-6.
+        base_suffix: what a base URL ends with, and gets where it is left out, as by the provider's
+            own SDK.
         models_path: path of its model list; empty: none.
         billing_url: where credits are bought; empty: unknown.
         retried: HTTP statuses after which another attempt is made.
@@ -89,6 +92,8 @@ class ProviderRow:
     key_prefix: str = "Bearer "
     headers: Mapping[str, str] = field(default_factory=dict)
     strip: tuple[str, ...] = ()
+    dotted_names: bool = True
+    base_suffix: str = ""
     models_path: str = "/models"
     billing_url: str = ""
     retried: frozenset[int] = RETRIED
@@ -155,6 +160,9 @@ ANTHROPIC = ProviderRow(
     # Later versions refuse every sampling parameter on every model.
     headers={"anthropic-version": "2023-06-01"},
     strip=("anthropic/",),
+    dotted_names=False,
+    base_suffix="/v1",
+    models_path="/models?limit=1000",
     billing_url="https://console.anthropic.com/billing",
     fields={
         "max_tokens": "max_tokens",
@@ -239,6 +247,6 @@ CUSTOM = ProviderRow(
 """Any OpenAI-compatible endpoint: a caller's base URL, or a provider that the operator adds."""
 
 PROVIDERS: Mapping[str, ProviderRow] = MappingProxyType(
-    {row.name: row for row in (OPENAI_CHAT, OPENROUTER, XAI, GOOGLE)}
+    {row.name: row for row in (OPENAI_CHAT, OPENROUTER, XAI, ANTHROPIC, GOOGLE)}
 )
 """The providers that callers may name, by name."""
