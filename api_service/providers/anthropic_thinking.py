@@ -6,14 +6,16 @@ both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from api_service.providers.anthropic_state import ISSUER
 from api_service.providers.capabilities import Family
 from api_service.providers.codec import Upstream
 from api_service.providers.generation_config import DEFAULT_BUDGET, DEFAULT_EFFORT, effort_of, says
 from api_service.providers.json_text import JsonObject
 from api_service.providers.unsupported import Refusals
-from marsys.v1 import GenerateRequest
+from marsys.v1 import GenerateRequest, Message, Role
 
 _BUDGET = "config.reasoning.budget_tokens"
 _EFFORT = "config.reasoning.effort"
@@ -68,7 +70,8 @@ def thinking_of(
     effort = effort_of(request)
     budget = wanted.budget_tokens if wanted.HasField("budget_tokens") else None
     if not effort and budget is None:
-        return _default(request, family, forced)
+        unfit = forced or _goes_on(request.messages)
+        return _default(request, family, unfit)
     if effort == "none" or (budget == 0 and not effort):
         return Thinking(_OFF if family.reasons or family.name == "unknown" else {})
     if not family.reasons and family.name != "unknown":
@@ -79,16 +82,32 @@ def thinking_of(
     return _by_effort(effort, budget, refusals)
 
 
-def _default(request: GenerateRequest, family: Family, forced: bool) -> Thinking:
+def _goes_on(messages: Sequence[Message]) -> bool:
+    """Whether the model is to go on with a turn that began without thinking: then it can't think.
+
+    Such a turn is the beginning of an answer, or tool calls that it made without.
+    """
+    for message in reversed(messages):
+        if message.role == Role.ROLE_ASSISTANT:
+            first = message.parts[0]
+            thought = first.HasField("reasoning") and first.opaque_state.issuer == ISSUER
+            if not thought:
+                return True
+        elif message.role != Role.ROLE_TOOL:
+            return False
+    return False
+
+
+def _default(request: GenerateRequest, family: Family, unfit: bool) -> Thinking:
     config = request.config
     if says(request, "thinking", "output_config"):
         return Thinking({})
     if family.adaptive and not family.budget:
-        return Thinking({} if forced else _ADAPTIVE, DEFAULT_EFFORT)
+        return Thinking({} if unfit else _ADAPTIVE, DEFAULT_EFFORT)
     # What the caller set comes first: a model that thinks takes no sampling, and needs room.
     sampling = any(config.HasField(name) for name in ("temperature", "top_p", "top_k"))
     short = config.HasField("max_tokens") and config.max_tokens <= 2 * DEFAULT_BUDGET
-    if family.budget and not (forced or sampling or short):
+    if family.budget and not (unfit or sampling or short):
         return Thinking({"type": "enabled", "budget_tokens": DEFAULT_BUDGET})
     return Thinking({})
 

@@ -270,7 +270,7 @@ def _fill_limit(error: ModelError, message: str) -> None:
             continue
         groups = match.groupdict()
         for group, field in (("limit", "token_limit"), ("count", "token_count")):
-            digits = (groups.get(group) or "").replace(",", "")
-            if digits and len(digits) < 19:
-                setattr(error, field, int(digits))
+            digits = (groups.get(group) or "").replace(",", "").split(" + ")
+            if all(0 < len(number) < 19 for number in digits):
+                setattr(error, field, sum(map(int, digits)))
         return

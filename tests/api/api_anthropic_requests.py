@@ -218,7 +218,9 @@ def as_anthropic_sees(body: dict[str, Any]) -> dict[str, Any]:
         last["content"][-1]["text"] = last["content"][-1]["text"].rstrip()
     seen["messages"] = turns
     if "tools" in seen:
-        seen["tools"] = sorted(map(_tool, seen["tools"]), key=lambda tool: json.dumps(tool, sort_keys=True))
+        seen["tools"] = sorted(
+            map(_tool, seen["tools"]), key=lambda tool: json.dumps(tool, sort_keys=True)
+        )
     return seen
 
 
