@@ -9,12 +9,12 @@ import orjson
 from api_service.providers.anthropic_config import put_config
 from api_service.providers.anthropic_decode import AnthropicDecoder
 from api_service.providers.anthropic_messages import TurnEncoder
+from api_service.providers.anthropic_models import read_anthropic_models
 from api_service.providers.anthropic_tools import put_tools
 from api_service.providers.codec import HttpRequest, Upstream
 from api_service.providers.error_body import parse_error
 from api_service.providers.error_table import status_error
 from api_service.providers.json_text import JsonObject, count_of, object_of, read_json
-from api_service.providers.model_list import read_model_list
 from api_service.providers.unsupported import Refusals
 from marsys.v1 import ErrorReason, GenerateRequest, Model, ModelError
 from serving.errors import invalid, service_error
@@ -24,7 +24,10 @@ _JSON_HEADERS: Mapping[str, str] = {"Content-Type": "application/json"}
 _STREAM_HEADERS: Mapping[str, str] = {**_JSON_HEADERS, "Accept": "text/event-stream"}
 _BETAS = "betas"
 # What count_tokens takes of a request's body.
-_COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
+_COUNTED = (
+    "model", "messages", "system", "tools", "tool_choice", "thinking", "output_config",
+    "cache_control", "context_management", "mcp_servers",
+)  # fmt: skip
 
 
 class AnthropicCodec:
@@ -58,7 +61,7 @@ class AnthropicCodec:
 
     def decode_models(self, upstream: Upstream, body: bytes) -> list[Model]:
         """See Codec.decode_models."""
-        return read_model_list(upstream, body)
+        return read_anthropic_models(upstream, body)
 
     def encode_count(
         self, request: GenerateRequest, upstream: Upstream, writer: EventWriter
@@ -95,7 +98,7 @@ def _body(
     turns.put(body, request.messages)
     put_tools(body, request, turns, refusals)
     put_config(body, request, upstream, family, refusals)
-    betas = turns.betas
+    betas = [*upstream.row.betas, *turns.betas]
     for name, text in request.provider_options_json.items():
         if name == _BETAS:
             betas += _names(text)

@@ -38,12 +38,14 @@ class Blocks:
 
     Attributes:
         seed: what the ids of tool calls are made from where the provider gives none.
+        has_output: whether anything came but empty text.
     """
 
     def __init__(
         self, writer: EventWriter, json_mode: bool, warn: Callable[[str, str], None]
     ) -> None:
         self.seed = ""
+        self.has_output = False
         self._writer = writer
         self._json_mode = json_mode
         self._warn = warn
@@ -60,6 +62,7 @@ class Blocks:
         if index in self._open:
             return False
         item = self._open[index] = _Block(content)
+        self.has_output |= item.kind != "text"
         if item.kind == "text":
             item.part = self._writer.open("text")
             if self._json_mode:
@@ -138,8 +141,12 @@ class Blocks:
     def _append(self, item: _Block, text: str) -> None:
         if item.fence is not None:
             text = item.fence.feed(text)
-        if item.part is not None:
-            self._writer.append(item.part, text)
+        self._write(item.part, text)
+
+    def _write(self, part: OpenPart | None, text: str) -> None:
+        if part is not None and text:
+            self.has_output = True
+            self._writer.append(part, text)
 
     def _begin_call(self, item: _Block) -> bool:
         name = text_of(item.block.get("name"))
@@ -169,7 +176,7 @@ class Blocks:
         if part is None:
             return
         if item.fence is not None:
-            self._writer.append(part, item.fence.end())
+            self._write(part, item.fence.end())
         given = [one for one in item.citations if isinstance(one, dict)]
         part.citations.extend(citation_of(one) for one in given)
         if given:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
-
 import orjson
 
 from api_service.providers.anthropic_schema import NotEnforceable, enforced_schema
-from api_service.providers.anthropic_thinking import Thinking, thinking_of
+from api_service.providers.anthropic_thinking import Thinking, says_thinking, thinking_of
 from api_service.providers.anthropic_tools import is_forced
 from api_service.providers.capabilities import Family
 from api_service.providers.codec import Upstream
@@ -24,6 +22,7 @@ from api_service.providers.unsupported import Refusals
 from marsys.v1 import GenerateRequest, JsonSchemaFormat
 
 _JSON_HINT = "Answer with a JSON object and nothing else: no explanation, no Markdown."
+_SCHEMA_HINT = f"{_JSON_HINT} It must fit this JSON Schema:\n"
 _FALLBACK_LIMIT = 8192
 _LEAST_TOP_P = 0.95  # while the model thinks
 
@@ -48,8 +47,9 @@ def put_config(
         del body["tool_choice"]
     _put_limit(body, request, upstream, family, thinking)
     _check_sampling(body, family, thinking, refusals)
-    free = not thinking.on and "temperature" not in family.refuses
-    if free and not request.config.HasField("temperature") and "top_p" not in body:
+    free = not (thinking.on or says_thinking(request)) and "temperature" not in family.refuses
+    given = says(request, "temperature", "top_p") or "top_p" in body
+    if free and not given and not request.config.HasField("temperature"):
         body["temperature"] = DEFAULT_TEMPERATURE
     if thinking.thinking:
         body["thinking"] = thinking.thinking
@@ -104,40 +104,47 @@ def _put_format(
     form = request.output_format
     kind = form.WhichOneof("format")
     if kind == "json_object":
-        _hint(body)
+        _hint(body, _JSON_HINT)
     elif kind == "json_schema":
-        if not family.schemas:
-            refusals.refuse("output_format.json_schema", f"{upstream.model} does not take a schema")
-            return
-        schema = _schema(form.json_schema, refusals)
-        if schema is not None:
-            output["format"] = {"type": "json_schema", "schema": schema}
+        _put_schema(body, output, form.json_schema, upstream, family, refusals)
     elif kind in ("regex", "grammar", "choice"):
         refusals.refuse(f"output_format.{kind}", f"{upstream.row.name} does not take it")
 
 
-def _hint(body: JsonObject) -> None:
-    """Anthropic has no JSON mode: the model is told."""
+def _hint(body: JsonObject, hint: str) -> None:
+    """Tell the model: Anthropic has no JSON mode."""
     system = body.get("system")
     if isinstance(system, list):
-        body["system"] = [*system, {"type": "text", "text": _JSON_HINT}]
+        body["system"] = [*system, {"type": "text", "text": hint}]
     else:
-        body["system"] = f"{system}\n\n{_JSON_HINT}" if system else _JSON_HINT
+        body["system"] = f"{system}\n\n{hint}" if system else hint
 
 
-def _schema(form: JsonSchemaFormat, refusals: Refusals) -> Any:
-    """The schema as it is sent; None: it is left out."""
+def _put_schema(
+    body: JsonObject,
+    output: JsonObject,
+    form: JsonSchemaFormat,
+    upstream: Upstream,
+    family: Family,
+    refusals: Refusals,
+) -> None:
+    field = "output_format.json_schema"
     try:
+        if not family.schemas:
+            raise NotEnforceable(f"{upstream.model} does not take a schema")
         schema, moved = enforced_schema(json.loads(form.schema_json))
     except NotEnforceable as error:
-        refusals.refuse("output_format.json_schema", f"the schema can't be enforced: {error}")
-        return None
+        if form.strict or not form.HasField("strict"):
+            refusals.refuse(field, f"the schema can't be enforced: {error}")
+        else:
+            refusals.adjust(field, f"the model is told the schema, not held to it: {error}")
+            _hint(body, _SCHEMA_HINT + form.schema_json)
+        return
     if moved:
         refusals.adjust(
-            "output_format.json_schema.schema_json",
-            f"{', '.join(moved)} can't be enforced and became description",
+            f"{field}.schema_json", f"{', '.join(moved)} can't be enforced and became description"
         )
     for key, text in (("title", form.name), ("description", form.description)):
         if text:
             schema.setdefault(key, text)
-    return orjson.Fragment(json.dumps(schema))
+    output["format"] = {"type": "json_schema", "schema": orjson.Fragment(json.dumps(schema))}

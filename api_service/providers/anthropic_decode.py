@@ -164,7 +164,7 @@ class AnthropicDecoder:
         self._blocks.end_all(complete=reason != _F.FINISH_REASON_LENGTH)
         if reason == _F.FINISH_REASON_STOP and self._blocks.has_calls:
             reason = _F.FINISH_REASON_TOOL_CALLS
-        if not self._writer.has_content and reason not in _MAY_BE_EMPTY:
+        if not self._blocks.has_output and reason not in _MAY_BE_EMPTY:
             raise self._empty(raw)
         for key in sorted(self._about):
             block = ProviderPart(issuer=ISSUER, type=key, payload_json=dump_json(self._about[key]))

@@ -6,8 +6,8 @@ import re
 
 _OPENING = re.compile(r"\s*```[A-Za-z]*[ \t]*\r?\n")
 _PERHAPS_OPENING = re.compile(r"\s*(`{0,2}|```[A-Za-z]*[ \t]*\r?)")
-_CLOSING = re.compile(r"\s*```\s*\Z")
-_PERHAPS_CLOSING = re.compile(r"\s*(`{0,2}|```\s*)\Z")
+_FENCE = "```"
+_MOST_HELD = 1000  # characters: longer ones are no fence, whatever they are
 
 
 class FenceStripper:
@@ -26,22 +26,30 @@ class FenceStripper:
             if opening:
                 self._fenced = True
                 self._held = self._held[opening.end() :]
-            elif _PERHAPS_OPENING.fullmatch(self._held):
+            elif len(self._held) <= _MOST_HELD and _PERHAPS_OPENING.fullmatch(self._held):
                 return ""
             self._begun = True
         if not self._fenced:
             return self._release(len(self._held))
-        last = _PERHAPS_CLOSING.search(self._held)
-        return self._release(last.start() if last else len(self._held))
+        start = _closing_start(self._held)
+        return self._release(start if len(self._held) - start <= _MOST_HELD else len(self._held))
 
     def end(self) -> str:
         """The text has ended. Returns what was held back and is no fence."""
-        if self._fenced:
-            closing = _CLOSING.search(self._held)
-            if closing:
-                self._held = self._held[: closing.start()]
+        body = self._held.rstrip()
+        if self._fenced and body.endswith(_FENCE):
+            self._held = body.removesuffix(_FENCE).rstrip()
         return self._release(len(self._held))
 
     def _release(self, size: int) -> str:
         released, self._held = self._held[:size], self._held[size:]
         return released
+
+
+def _closing_start(text: str) -> int:
+    """Where a closing fence, whole or begun, and the white space before it may start."""
+    body = text.rstrip()
+    ticks = min(len(body) - len(body.rstrip("`")), len(_FENCE))
+    if ticks < len(_FENCE) and len(body) < len(text):
+        ticks = 0  # white space within a fence
+    return len(body[: len(body) - ticks].rstrip())

@@ -118,6 +118,8 @@ class TurnEncoder:
             block = self._content_block(part, here)
             if block is not None:
                 blocks.append(block | self.mark(part, here))
+            elif part.HasField("cache_breakpoint"):
+                self._refusals.drop(f"{here}.cache_breakpoint", "its part is not sent")
         if not blocks:
             raise invalid(f"{path}.parts", "must hold more than white space")
         return blocks

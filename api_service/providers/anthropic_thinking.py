@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from api_service.providers.anthropic_state import ISSUER
 from api_service.providers.capabilities import Family
@@ -23,6 +26,7 @@ _LEAST_BUDGET = 1024
 _ADAPTIVE: JsonObject = {"type": "adaptive", "display": "summarized"}
 _OFF: JsonObject = {"type": "disabled"}
 # Effort <-> budget, where the caller sets the one that the model doesn't take.
+_ORDER = ("low", "medium", "high", "xhigh", "max")
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 24576}
 _EFFORTS = ((2048, "low"), (8192, "medium"), (24576, "high"))
 
@@ -70,8 +74,7 @@ def thinking_of(
     effort = effort_of(request)
     budget = wanted.budget_tokens if wanted.HasField("budget_tokens") else None
     if not effort and budget is None:
-        unfit = forced or _goes_on(request.messages)
-        return _default(request, family, unfit)
+        return _default(request, family, forced or _forced_by_option(request))
     if effort == "none" or (budget == 0 and not effort):
         return Thinking(_OFF if family.reasons or family.name == "unknown" else {})
     if not family.reasons and family.name != "unknown":
@@ -79,7 +82,23 @@ def thinking_of(
         return Thinking({})
     if family.budget or (family.name == "unknown" and budget is not None):
         return _by_budget(request, effort, budget, family, refusals)
-    return _by_effort(effort, budget, refusals)
+    return _by_effort(effort, budget, family, refusals)
+
+
+def says_thinking(request: GenerateRequest) -> bool:
+    """Whether the caller asks for thinking in a provider option."""
+    wanted = _option(request, "thinking")
+    return wanted is not None and wanted != _OFF
+
+
+def _option(request: GenerateRequest, name: str) -> Any:
+    """The value of a provider option; None where there is none."""
+    return orjson.loads(request.provider_options_json.get(name) or "null")
+
+
+def _forced_by_option(request: GenerateRequest) -> bool:
+    choice = _option(request, "tool_choice")
+    return isinstance(choice, dict) and choice.get("type") in ("any", "tool")
 
 
 def _goes_on(messages: Sequence[Message]) -> bool:
@@ -87,38 +106,53 @@ def _goes_on(messages: Sequence[Message]) -> bool:
 
     Such a turn is the beginning of an answer, or tool calls that it made without.
     """
+    answered = True  # whether all since is results, or the user's words beside them
     for message in reversed(messages):
         if message.role == Role.ROLE_ASSISTANT:
+            if not answered:
+                return False
             first = message.parts[0]
             thought = first.HasField("reasoning") and first.opaque_state.issuer == ISSUER
             if not thought:
                 return True
-        elif message.role != Role.ROLE_TOOL:
-            return False
+        else:
+            answered = message.role == Role.ROLE_TOOL
     return False
 
 
-def _default(request: GenerateRequest, family: Family, unfit: bool) -> Thinking:
-    config = request.config
+def _default(request: GenerateRequest, family: Family, forced: bool) -> Thinking:
     if says(request, "thinking", "output_config"):
         return Thinking({})
     if family.adaptive and not family.budget:
-        return Thinking({} if unfit else _ADAPTIVE, DEFAULT_EFFORT)
-    # What the caller set comes first: a model that thinks takes no sampling, and needs room.
-    sampling = any(config.HasField(name) for name in ("temperature", "top_p", "top_k"))
-    short = config.HasField("max_tokens") and config.max_tokens <= 2 * DEFAULT_BUDGET
-    if family.budget and not (unfit or sampling or short):
+        return Thinking({} if forced else _ADAPTIVE, DEFAULT_EFFORT)
+    unfit = forced or _sets_sampling(request) or _leaves_no_room(request)
+    if family.budget and not (unfit or _goes_on(request.messages)):
         return Thinking({"type": "enabled", "budget_tokens": DEFAULT_BUDGET})
     return Thinking({})
+
+
+# What the caller set comes first: a model that thinks takes no sampling, and needs room.
+
+
+def _sets_sampling(request: GenerateRequest) -> bool:
+    names = ("temperature", "top_p", "top_k")
+    return says(request, *names) or any(request.config.HasField(name) for name in names)
+
+
+def _leaves_no_room(request: GenerateRequest) -> bool:
+    limit = _option(request, "max_tokens")
+    if limit is None and request.config.HasField("max_tokens"):
+        limit = request.config.max_tokens
+    return limit is not None and not (isinstance(limit, int) and limit > 2 * DEFAULT_BUDGET)
 
 
 def _by_budget(
     request: GenerateRequest, effort: str, budget: int | None, family: Family, refusals: Refusals
 ) -> Thinking:
-    told = _known(effort, refusals) if effort and effort in family.efforts else ""
+    told = _taken(effort, family, refusals) if effort and family.efforts else ""
     if budget is None:
         if family.adaptive:
-            return Thinking(_ADAPTIVE, told or DEFAULT_EFFORT)
+            return Thinking(_ADAPTIVE, told)
         budget = _BUDGETS.get(effort, _BUDGETS["xhigh"])
         if not told:
             refusals.adjust(_EFFORT, f"a budget of {budget} tokens is sent; no effort is taken")
@@ -139,17 +173,23 @@ def _by_budget(
     return Thinking({"type": "enabled", "budget_tokens": fitting}, told)
 
 
-def _by_effort(effort: str, budget: int | None, refusals: Refusals) -> Thinking:
+def _by_effort(effort: str, budget: int | None, family: Family, refusals: Refusals) -> Thinking:
     if not effort:
         effort = next((name for most, name in _EFFORTS if (budget or 0) <= most), "xhigh")
         refusals.adjust(_BUDGET, f"the effort {effort} is sent; no budget is taken")
     elif budget is not None:
         refusals.adjust(_BUDGET, "effort is sent; only one of them is taken")
-    return Thinking(_ADAPTIVE, _known(effort, refusals))
+    return Thinking(_ADAPTIVE, _taken(effort, family, refusals))
 
 
-def _known(effort: str, refusals: Refusals) -> str:
+def _taken(effort: str, family: Family, refusals: Refusals) -> str:
+    """The effort, or the next below it that the model takes."""
     if effort == "minimal":
         refusals.adjust(_EFFORT, "low is sent, which is the least")
         return "low"
+    if not family.efforts or effort in family.efforts:
+        return effort
+    below = _ORDER[: _ORDER.index(effort)]
+    effort = next(name for name in reversed(below) if name in family.efforts)
+    refusals.adjust(_EFFORT, f"{effort} is sent, which is the next that is taken")
     return effort

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 
 import orjson
 
@@ -11,6 +12,7 @@ from api_service.providers.anthropic_schema import NotEnforceable, enforced_sche
 from api_service.providers.json_text import JsonObject
 from api_service.providers.unsupported import Refusals
 from marsys.v1 import GenerateRequest, ToolChoice, ToolChoiceMode, ToolDefinition
+from serving.errors import invalid
 
 _NO_PARAMETERS: JsonObject = {"type": "object", "properties": {}}
 _MODES = {
@@ -59,10 +61,13 @@ def _tool(tool: ToolDefinition, path: str, refusals: Refusals) -> JsonObject:
         item["description"] = tool.description
     item["input_schema"] = _NO_PARAMETERS
     if tool.parameters_json:
-        item["input_schema"] = orjson.Fragment(tool.parameters_json)
+        schema = _of_object(tool.parameters_json)
+        if not schema:
+            raise invalid(f"{path}.parameters_json", 'must be of type "object"')
+        item["input_schema"] = orjson.Fragment(schema)
     if tool.strict:
         try:
-            schema, moved = enforced_schema(
+            enforced, moved = enforced_schema(
                 json.loads(tool.parameters_json) if tool.parameters_json else _NO_PARAMETERS
             )
         except NotEnforceable as error:
@@ -70,9 +75,18 @@ def _tool(tool: ToolDefinition, path: str, refusals: Refusals) -> JsonObject:
             return item
         if moved:
             refusals.adjust(f"{path}.parameters_json", _told(moved))
-        item["input_schema"] = orjson.Fragment(json.dumps(schema))
+        item["input_schema"] = orjson.Fragment(json.dumps({"type": "object"} | enforced))
         item["strict"] = True
     return item
+
+
+@lru_cache(maxsize=512)
+def _of_object(text: str) -> str:
+    """The schema, which must say that it is an object's; empty: it says otherwise."""
+    schema = json.loads(text)
+    if "type" not in schema:
+        return json.dumps({"type": "object"} | schema)
+    return text if schema["type"] == "object" else ""
 
 
 def _told(moved: list[str]) -> str:

@@ -134,7 +134,7 @@ _FAMILIES = (
     Family(
         "Claude 4.6",
         re.compile(r"claude-(opus|sonnet|haiku)-4[-.]6(?!\d)"),
-        efforts=_ALL_EFFORTS,
+        efforts=_ALL_EFFORTS - {"xhigh"},
         budget=True,
         reasons=True,
         adaptive=True,

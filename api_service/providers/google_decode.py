@@ -180,10 +180,7 @@ class GoogleDecoder:
             self._warn("finishMessage", self._upstream.redact(self._finish_message)[:1000])
         self._cite()
         for key in sorted(self._about):
-            try:
-                self._writer.add(provider_part(key, self._about[key]))
-            except ValueError as error:
-                self._warn(key, str(error))
+            self._writer.add(provider_part(key, self._about[key]))
         self.done = True
         self._writer.finish(reason, raw, usage=self._usage)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from api_service.providers.google_media import media_part
 from api_service.providers.google_state import ISSUER, SIGNATURE, is_made, made_id
-from api_service.providers.json_text import JsonObject, object_of, text_of
+from api_service.providers.json_text import JsonObject, dump_json, object_of, text_of
 from marsys.v1 import OpaqueState, Part, ProviderPart
 from serving.event_writer import EventWriter, OpenPart, TextKind
 
@@ -52,7 +49,8 @@ class GoogleParts:
         """Take a part.
 
         Raises:
-            ValueError: it is a tool call without a name, or nested too deeply.
+            ValueError: it is a tool call without a name.
+            ServiceError: it is nested too deeply.
         """
         kind = next((key for key in part if key not in _AROUND), SIGNATURE)
         value = part.get(kind)
@@ -100,7 +98,7 @@ class GoogleParts:
         name, args = text_of(call.get("name")), call.get("args")
         if not name:
             raise ValueError("a tool call in it has no name")
-        arguments = _written({} if args is None else args)
+        arguments = dump_json({} if args is None else args)
         self._check_keys(part, {"functionCall", SIGNATURE})
         self.close()
         call_id = text_of(call.get("id"))
@@ -122,21 +120,9 @@ def provider_part(kind: str, payload: Any) -> Part:
     """A block for which the contract has no words.
 
     Raises:
-        ValueError: it is nested too deeply.
+        ServiceError: it is nested too deeply.
     """
-    return Part(provider=ProviderPart(issuer=ISSUER, type=kind, payload_json=_written(payload)))
-
-
-def _written(value: Any) -> str:
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:  # integers of more than 64 bits, or many levels
-        pass
-    try:
-        finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
-        return json.dumps(finite)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    return Part(provider=ProviderPart(issuer=ISSUER, type=kind, payload_json=dump_json(payload)))
 
 
 def _state(part: JsonObject) -> OpaqueState | None:

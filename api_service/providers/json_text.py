@@ -7,6 +7,9 @@ from typing import Any
 
 import orjson
 
+from marsys.v1 import ErrorReason
+from serving.errors import service_error
+
 JsonObject = dict[str, Any]
 
 _INT64_MAX = 2**63 - 1
@@ -31,11 +34,23 @@ def read_json(data: bytes) -> Any:
 
 
 def dump_json(value: Any) -> str:
-    """The JSON text of a value that `read_json` gave."""
+    """The JSON text of a value that `read_json` gave; NaN and infinities become null.
+
+    Raises:
+        ServiceError: it is nested too deeply.
+    """
     try:
         return orjson.dumps(value).decode()
-    except TypeError:  # integers of more than 64 bits, deep nesting
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except TypeError:  # integers of more than 64 bits, or many levels
+        pass
+    try:
+        finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        return json.dumps(finite, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        raise service_error(
+            ErrorReason.ERROR_REASON_MALFORMED_RESPONSE,
+            "the provider's answer can't be read: it is nested too deeply",
+        ) from None
 
 
 def text_of(value: object) -> str:

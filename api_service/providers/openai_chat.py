@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
 
 import orjson
 
@@ -16,31 +14,20 @@ from api_service.providers.model_list import read_model_list
 from api_service.providers.openai_chat_config import put_config
 from api_service.providers.openai_chat_decode import ChatDecoder
 from api_service.providers.openai_chat_messages import MessageEncoder
-from api_service.providers.strict_schema import NotStrict, strict_schema
+from api_service.providers.openai_formats import JSON_HINT, named_schema, speak_of_json
+from api_service.providers.openai_functions import CHOICE_MODES, function_of
 from api_service.providers.unsupported import Refusals
 from marsys.v1 import (
     GenerateRequest,
-    JsonSchemaFormat,
-    Message,
     Model,
     ModelError,
-    Role,
     ToolChoice,
-    ToolChoiceMode,
-    ToolDefinition,
 )
 from serving.errors import invalid
 from serving.event_writer import EventWriter
 
 _JSON_HEADERS: Mapping[str, str] = {"Content-Type": "application/json"}
 _STREAM_HEADERS: Mapping[str, str] = {**_JSON_HEADERS, "Accept": "text/event-stream"}
-_NO_PARAMETERS = orjson.Fragment(b'{"type":"object","properties":{}}')
-_JSON_HINT = {"role": "system", "content": "Answer with a JSON object."}
-_MODES = {
-    ToolChoiceMode.TOOL_CHOICE_MODE_AUTO: "auto",
-    ToolChoiceMode.TOOL_CHOICE_MODE_NONE: "none",
-    ToolChoiceMode.TOOL_CHOICE_MODE_REQUIRED: "required",
-}
 
 
 class ChatCodec:
@@ -60,7 +47,10 @@ class ChatCodec:
         put_config(body, request, upstream, upstream.family, refusals)
         if request.tools:
             body["tools"] = [
-                _tool(tool, f"tools[{index}]", upstream, refusals)
+                {
+                    "type": "function",
+                    "function": function_of(tool, f"tools[{index}]", upstream, refusals),
+                }
                 for index, tool in enumerate(request.tools)
             ]
             _put_tool_choice(body, request.tool_choice)
@@ -88,33 +78,11 @@ class ChatCodec:
         return read_model_list(upstream, body)
 
 
-def _tool(tool: ToolDefinition, path: str, upstream: Upstream, refusals: Refusals) -> JsonObject:
-    parameters: Any = _NO_PARAMETERS
-    if tool.parameters_json:
-        parameters = orjson.Fragment(tool.parameters_json)
-    function: JsonObject = {"name": tool.name, "parameters": parameters}
-    if tool.description:
-        function["description"] = tool.description
-    if tool.strict:
-        if not upstream.row.strict_tools:
-            refusals.refuse(f"{path}.strict", f"{upstream.row.name} has no strict tools")
-        else:
-            schema = json.loads(tool.parameters_json or '{"type":"object","properties":{}}')
-            try:
-                function["parameters"] = strict_schema(schema)
-                function["strict"] = True
-            except NotStrict as error:
-                refusals.refuse(f"{path}.strict", f"the schema can't be strict: {error}")
-    if tool.HasField("cache_breakpoint"):
-        refusals.refuse(f"{path}.cache_breakpoint", "tools take no cache mark on this wire")
-    return {"type": "function", "function": function}
-
-
 def _put_tool_choice(body: JsonObject, choice: ToolChoice) -> None:
     if choice.tool_name:
         body["tool_choice"] = {"type": "function", "function": {"name": choice.tool_name}}
-    elif choice.mode in _MODES:
-        body["tool_choice"] = _MODES[choice.mode]
+    elif choice.mode in CHOICE_MODES:
+        body["tool_choice"] = CHOICE_MODES[choice.mode]
     if choice.HasField("allow_parallel_calls"):
         body["parallel_tool_calls"] = choice.allow_parallel_calls
 
@@ -127,39 +95,10 @@ def _put_format(
     if kind == "json_object":
         body["response_format"] = {"type": "json_object"}
         # OpenAI refuses JSON mode where no message speaks of JSON.
-        if upstream.row.json_word and not _speaks_of_json(request.messages):
-            body["messages"].append(_JSON_HINT)
+        if upstream.row.json_word and not speak_of_json(request.messages):
+            body["messages"].append(JSON_HINT)
     elif kind == "json_schema":
-        schema = _json_schema(form.json_schema, refusals)
+        schema = named_schema(form.json_schema, refusals)
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif kind in ("regex", "grammar", "choice"):
         refusals.refuse(f"output_format.{kind}", f"{upstream.row.name} does not take it")
-
-
-def _json_schema(form: JsonSchemaFormat, refusals: Refusals) -> JsonObject:
-    wire: JsonObject = {"name": form.name or "response_schema"}
-    if form.description:
-        wire["description"] = form.description
-    wire["strict"] = form.strict if form.HasField("strict") else True
-    wire["schema"] = orjson.Fragment(form.schema_json)
-    if wire["strict"]:
-        try:
-            wire["schema"] = strict_schema(json.loads(form.schema_json))
-        except NotStrict as error:
-            field = "output_format.json_schema.strict"
-            if form.HasField("strict"):
-                refusals.refuse(field, f"the schema can't be strict: {error}")
-            else:
-                refusals.adjust(field, f"false is sent, since the schema can't be strict: {error}")
-            wire["strict"] = False
-    return wire
-
-
-def _speaks_of_json(messages: Any) -> bool:
-    return any(_texts_speak_of_json(message) for message in messages)
-
-
-def _texts_speak_of_json(message: Message) -> bool:
-    if message.role == Role.ROLE_TOOL:
-        return False
-    return any("json" in part.text.text.lower() for part in message.parts)

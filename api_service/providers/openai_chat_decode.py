@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-import orjson
-
 from api_service.providers.codec import Upstream
 from api_service.providers.error_body import ErrorBody, error_of
 from api_service.providers.error_table import body_error
 from api_service.providers.json_text import (
     JsonObject,
     count_of,
+    dump_json,
     list_of,
     object_of,
     read_json,
@@ -282,7 +281,9 @@ class ChatDecoder:
     def _close_texts(self) -> None:
         reasoning = self._texts.get("reasoning")
         if reasoning is not None:
-            state = self._details.state() or (orjson.dumps(self._state) if self._state else b"")
+            state = self._details.state() or (
+                dump_json(self._state).encode() if self._state else b""
+            )
             if state:
                 reasoning.opaque_state = OpaqueState(issuer=ISSUER, data=state)
             reasoning.redacted = not reasoning.text
@@ -325,5 +326,5 @@ class ChatDecoder:
 
 
 def _provider_part(kind: str, payload: Any) -> Part:
-    text = orjson.dumps(payload).decode()
+    text = dump_json(payload)
     return Part(provider=ProviderPart(issuer=ISSUER, type=kind, payload_json=text))

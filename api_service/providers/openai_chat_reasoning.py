@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
-from api_service.providers.json_text import JsonObject, text_of
+from api_service.providers.json_text import JsonObject, dump_json, text_of
 
 # Keys whose values grow by fragments; others come once.
 _GROWING = ("text", "summary", "data")
@@ -34,7 +32,7 @@ class ReasoningDetails:
 
     def state(self) -> bytes:
         """The blocks as JSON; empty where there are none."""
-        return orjson.dumps(self._blocks) if self._blocks else b""
+        return dump_json(self._blocks).encode() if self._blocks else b""
 
     def _open_block(self, fragment: JsonObject) -> JsonObject | None:
         """The block that a fragment goes on with."""
@@ -42,7 +40,7 @@ class ReasoningDetails:
             return None
         for block in reversed(self._blocks):
             if (block.get("index"), block.get("type")) == (fragment["index"], fragment.get("type")):
-                ids = {block.get("id"), fragment.get("id")} - {None, ""}
+                ids = {text_of(block.get("id")), text_of(fragment.get("id"))} - {""}
                 return block if len(ids) < 2 else None
         return None
 

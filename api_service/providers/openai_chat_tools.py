@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-import orjson
-
-from api_service.providers.json_text import JsonObject, object_of, text_of
+from api_service.providers.json_text import JsonObject, dump_json, object_of, text_of
 from api_service.providers.openai_chat_messages import ISSUER, STATE_KEYS
 from marsys.v1 import OpaqueState
 from serving.event_writer import EventWriter, OpenPart
@@ -84,7 +82,7 @@ class ToolCalls:
             if complete and not call.part.text:
                 self._writer.append(call.part, "{}")
             if call.state:
-                state = orjson.dumps(call.state)
+                state = dump_json(call.state).encode()
                 call.part.opaque_state = OpaqueState(issuer=ISSUER, data=state)
         return True
 
@@ -119,7 +117,7 @@ class ToolCalls:
 
     def _append(self, call: _Call, arguments: object) -> None:
         if isinstance(arguments, dict | list):
-            arguments = orjson.dumps(arguments).decode()
+            arguments = dump_json(arguments)
         if not isinstance(arguments, str) or not arguments:
             return
         if call.part is None:

@@ -50,6 +50,7 @@ class ProviderRow:
         key_header: header that carries the key.
         key_prefix: what stands before the key in it.
         headers: further headers of every request.
+        betas: features still in test that every request asks for (Anthropic).
         strip: prefixes that the model's name loses.
         dotted_names: whether its models' names hold dots; else claude-opus-4.6 is claude-opus-4-6.
         base_suffix: what a base URL ends with, and gets where it is left out, as by the provider's
@@ -91,6 +92,7 @@ class ProviderRow:
     key_header: str = "Authorization"
     key_prefix: str = "Bearer "
     headers: Mapping[str, str] = field(default_factory=dict)
+    betas: tuple[str, ...] = ()
     strip: tuple[str, ...] = ()
     dotted_names: bool = True
     base_suffix: str = ""
