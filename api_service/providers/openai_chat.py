@@ -16,6 +16,7 @@ from api_service.providers.openai_chat_decode import ChatDecoder
 from api_service.providers.openai_chat_messages import MessageEncoder
 from api_service.providers.openai_formats import JSON_HINT, named_schema, speak_of_json
 from api_service.providers.openai_functions import CHOICE_MODES, function_of
+from api_service.providers.route import API_OPTION
 from api_service.providers.unsupported import Refusals
 from marsys.v1 import (
     GenerateRequest,
@@ -59,7 +60,8 @@ class ChatCodec:
         for name, text in request.provider_options_json.items():
             if name == "stream":
                 raise invalid('provider_options_json["stream"]', "is for the service to say")
-            body[name] = orjson.Fragment(text)
+            if name != API_OPTION:
+                body[name] = orjson.Fragment(text)
         headers = _STREAM_HEADERS if stream else _JSON_HEADERS
         return HttpRequest("/chat/completions", headers, orjson.dumps(body))
 

@@ -11,6 +11,7 @@ import orjson
 from api_service.providers.cache_mark import cache_control
 from api_service.providers.codec import Upstream
 from api_service.providers.json_text import JsonObject
+from api_service.providers.media_kind import media_address, media_kind
 from api_service.providers.unsupported import Refusals
 from marsys.v1 import MediaDetail, MediaPart, Message, Part, Role, ToolResultPart
 from serving.errors import invalid
@@ -108,7 +109,7 @@ class MessageEncoder:
             self._refuse_mark(part, path)
 
     def _media(self, media: MediaPart, path: str) -> JsonObject | None:
-        kind = _kind(media)
+        kind = media_kind(media)
         if kind not in self._row.media:
             self._refusals.refuse(path, f"{self._row.name} takes no {kind} content")
             return None
@@ -118,12 +119,12 @@ class MessageEncoder:
                 raise invalid(f"{path}.file_id", f"{self._row.name} takes no {kind} by file id")
             return {"type": "file", "file": {"file_id": media.file_id}}
         if kind == "image":
-            image: JsonObject = {"url": _address(media)}
+            image: JsonObject = {"url": media_address(media)}
             if media.detail in _DETAILS:
                 image["detail"] = _DETAILS[media.detail]
             return {"type": "image_url", "image_url": image}
         if kind == "video":
-            return {"type": "video_url", "video_url": {"url": _address(media)}}
+            return {"type": "video_url", "video_url": {"url": media_address(media)}}
         if kind == "audio":
             form = _AUDIO_FORMATS.get(media.media_type)
             if form is None or source != "data":
@@ -132,7 +133,7 @@ class MessageEncoder:
             return {"type": "input_audio", "input_audio": audio}
         if source == "uri" and not media.uri.startswith("data:") and not self._row.file_urls:
             raise invalid(f"{path}.uri", f"{self._row.name} takes documents as bytes only")
-        file = {"filename": media.filename or "document", "file_data": _address(media)}
+        file = {"filename": media.filename or "document", "file_data": media_address(media)}
         return {"type": "file", "file": file}
 
     def _assistant(self, message: Message, path: str) -> JsonObject:
@@ -280,20 +281,3 @@ def _joined(details: list[bytes]) -> Any:
     if len(details) == 1:
         return orjson.Fragment(details[0])
     return [item for data in details for item in orjson.loads(data)]
-
-
-def _kind(media: MediaPart) -> str:
-    media_type = media.media_type
-    if not media_type and media.WhichOneof("source") == "uri" and media.uri.startswith("data:"):
-        media_type = media.uri[5:].partition(";")[0].partition(",")[0]
-    if not media_type:
-        return "file" if media.WhichOneof("source") == "file_id" else "image"
-    kind = media_type.partition("/")[0].lower()
-    return kind if kind in ("image", "audio", "video") else "file"
-
-
-def _address(media: MediaPart) -> str:
-    """The media as a URL: the caller's, or a data: URL of the bytes."""
-    if media.WhichOneof("source") == "uri":
-        return media.uri
-    return f"data:{media.media_type};base64,{base64.b64encode(media.data).decode()}"

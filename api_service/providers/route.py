@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from api_service.providers.capabilities import family_of
 from api_service.providers.generation_config import is_neutral
 from api_service.providers.table import ProviderRow
@@ -33,8 +35,20 @@ def route(row: ProviderRow, model: str, request: GenerateRequest) -> ProviderRow
             raise invalid(
                 f'provider_options_json["{API_OPTION}"]', f"must be one of {', '.join(_APIS)}"
             )
-        return row if row.wire == wire else other
-    return other if _needs(row, other, model, request) else row
+        return row if row.wire == wire else _alternate(row, other)
+    return _alternate(row, other) if _needs(row, other, model, request) else row
+
+
+def _alternate(row: ProviderRow, other: ProviderRow) -> ProviderRow:
+    """The alternate, where and as whom the operator reaches the row."""
+    return replace(
+        other,
+        name=row.name,
+        base_url=row.base_url,
+        key_env=row.key_env,
+        other_key_envs=row.other_key_envs,
+        needs_key=row.needs_key,
+    )
 
 
 def _needs(row: ProviderRow, other: ProviderRow, model: str, request: GenerateRequest) -> bool:

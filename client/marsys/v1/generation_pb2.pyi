@@ -457,11 +457,16 @@ class CallPolicy(google.protobuf.message.Message):
     """Most attempts at the provider, the first included, 1 to 10. Default: 4."""
     @property
     def first_token_timeout(self) -> google.protobuf.duration_pb2.Duration:
-        """Longest wait for the first content of an attempt. Default: 300 s."""
+        """Longest wait for the first content of an attempt; kept to the letter. Default: 300 s of silence
+        (600 s for an answer that is not streamed); a provider that shows life meanwhile gets up to six
+        times as long.
+        """
 
     @property
     def idle_timeout(self) -> google.protobuf.duration_pb2.Duration:
-        """Longest silence between two chunks of a stream; pings count as life. Default: 120 s."""
+        """Longest silence between two chunks of a stream; pings count as life. Default: 120 s (a setting of
+        the service, as are the defaults of first_token_timeout).
+        """
 
     def __init__(
         self,
