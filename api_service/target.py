@@ -114,7 +114,7 @@ class Targets:
             base_url, reach = row.base_url, Reach.ANY
             key = given.api_key or self._key(row)
         target = _target(row, model, base_url, key, reach)
-        if request.output_format.HasField("json_object"):
+        if request.output_format.WhichOneof("format") in ("json_object", "json_schema"):
             target = replace(target, upstream=replace(target.upstream, json_mode=True))
         return target
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import orjson
 
@@ -111,21 +113,24 @@ def _put_option(body: JsonObject, name: str, text: str) -> None:
     if name == "stream":
         raise invalid('provider_options_json["stream"]', "is for the service to say")
     own = body.get(name)
-    if name == "tools" and isinstance(own, list):
-        given = orjson.loads(text)
-        if isinstance(given, list):
-            body[name] = [*given, *own]
+    if name in ("tools", "output_config") and own is not None:
+        given = json.loads(text)
+        if isinstance(given, list) and isinstance(own, list):
+            body[name] = [*map(_as_given, given), *own]
             return
-    if name == "output_config" and isinstance(own, dict):
-        given = orjson.loads(text)
-        if isinstance(given, dict):
-            own |= given
+        if isinstance(given, dict) and isinstance(own, dict):
+            own |= {key: _as_given(value) for key, value in given.items()}
             return
     body[name] = orjson.Fragment(text)
 
 
+def _as_given(value: Any) -> orjson.Fragment:
+    # Not orjson: it knows no integers of more than 64 bits.
+    return orjson.Fragment(json.dumps(value))
+
+
 def _names(text: str) -> list[str]:
-    names = orjson.loads(text)
+    names = json.loads(text)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise invalid('provider_options_json["betas"]', "must be an array of strings")
     for name in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+
 import orjson
 
 from api_service.providers.anthropic_schema import NotEnforceable, enforced_schema

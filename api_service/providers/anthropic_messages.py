@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from api_service.providers.anthropic_state import ABOUT_ANSWER, ISSUER, KEPT_KEY
 from api_service.providers.cache_mark import cache_control
 from api_service.providers.capabilities import Family
 from api_service.providers.codec import Upstream
-from api_service.providers.json_text import JsonObject
+from api_service.providers.json_text import JsonObject, read_json
 from api_service.providers.unsupported import Refusals
 from marsys.v1 import Message, Part, Role, ToolResultPart
 from serving.errors import invalid
@@ -185,15 +186,8 @@ class TurnEncoder:
 
     def _tool_use(self, part: Part, path: str) -> JsonObject:
         call = part.tool_call
-        given: Any = {}
-        if call.arguments_json:
-            try:
-                given = orjson.loads(call.arguments_json)
-            except orjson.JSONDecodeError:
-                given = None
-        if isinstance(given, dict):
-            given = orjson.Fragment(call.arguments_json or "{}")
-        else:
+        given = _object_as_given(call.arguments_json or "{}")
+        if given is None:
             given = {}
             self._refusals.adjust(
                 f"{path}.tool_call.arguments_json", "{} is sent, since it is no JSON object"
@@ -208,13 +202,10 @@ class TurnEncoder:
             )
         if block.type in ABOUT_ANSWER:
             return None
-        try:
-            payload = orjson.loads(block.payload_json)
-        except orjson.JSONDecodeError:
-            payload = None
-        if not isinstance(payload, dict):
+        payload = _object_as_given(block.payload_json)
+        if payload is None:
             raise invalid(f"{path}.provider.payload_json", "is no JSON object")
-        return orjson.Fragment(block.payload_json)
+        return payload
 
     def _results(self, message: Message, path: str) -> _Blocks:
         blocks: _Blocks = []
@@ -259,6 +250,19 @@ class TurnEncoder:
         if part.HasField("opaque_state") and part.opaque_state.issuer != ISSUER:
             issuer = part.opaque_state.issuer
             self._refusals.drop(f"{path}.opaque_state", f"it belongs to {issuer!r}")
+
+
+def _object_as_given(text: str) -> Any:
+    """The JSON object that a text holds, byte for byte where it is sound; None where it isn't."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            value = read_json(text.encode())  # without halves of characters
+        except ValueError:
+            return None
+        text = json.dumps(value)
+    return orjson.Fragment(text) if isinstance(value, dict) else None
 
 
 _NOT_OURS = "is not what this service gave out"

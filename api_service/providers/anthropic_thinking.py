@@ -6,11 +6,10 @@ both.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from api_service.providers.anthropic_state import ISSUER
 from api_service.providers.capabilities import Family
@@ -93,7 +92,7 @@ def says_thinking(request: GenerateRequest) -> bool:
 
 def _option(request: GenerateRequest, name: str) -> Any:
     """The value of a provider option; None where there is none."""
-    return orjson.loads(request.provider_options_json.get(name) or "null")
+    return json.loads(request.provider_options_json.get(name) or "null")
 
 
 def _forced_by_option(request: GenerateRequest) -> bool:
@@ -136,7 +135,8 @@ def _default(request: GenerateRequest, family: Family, forced: bool) -> Thinking
 
 def _sets_sampling(request: GenerateRequest) -> bool:
     names = ("temperature", "top_p", "top_k")
-    return says(request, *names) or any(request.config.HasField(name) for name in names)
+    own = {field.name for field, _ in request.config.ListFields()}
+    return says(request, *names) or not own.isdisjoint(names)
 
 
 def _leaves_no_room(request: GenerateRequest) -> bool:

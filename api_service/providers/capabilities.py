@@ -37,6 +37,8 @@ class Family:
         json_with_tools: whether they write JSON only (a schema or JSON mode) beside tools.
         media_results: whether tool results may hold media (Google).
         signed_calls: whether tool calls of the present turn must carry a signature (Google).
+        samples_at_rest: whether they take temperature and top_p with the effort "none" (OpenAI).
+        cache_marks: whether contents may carry cache marks (OpenAI Responses).
     """
 
     name: str
@@ -55,6 +57,8 @@ class Family:
     json_with_tools: bool = True
     media_results: bool = False
     signed_calls: bool = False
+    samples_at_rest: bool = False
+    cache_marks: bool = False
 
     def without(self, refused: frozenset[str]) -> Family:
         """The family as one of its models turned out to be."""
@@ -85,11 +89,50 @@ _FAMILIES = (
         reasons=True,
     ),
     Family(
+        "GPT-5 Pro",
+        re.compile(r"gpt-5-pro"),
+        _OPENAI_REASONING,
+        frozenset({"high"}),
+        reasons=True,
+    ),
+    Family(
+        "GPT Pro",
+        re.compile(r"gpt-([5-9]|\d{2,})[\d.]*-pro"),
+        _OPENAI_REASONING,
+        frozenset({"medium", "high", "xhigh"}),
+        reasons=True,
+    ),
+    Family(
+        "GPT-5 and later",
+        re.compile(r"gpt-5(-|$)"),
+        _OPENAI_REASONING,
+        _LOW_TO_HIGH | {"minimal"},
+        reasons=True,
+    ),
+    Family(
+        "GPT-5 and later",
+        re.compile(r"gpt-5\.1(-|$)"),
+        _OPENAI_REASONING,
+        _LOW_TO_HIGH | {"none"},
+        reasons=True,
+        samples_at_rest=True,
+    ),
+    Family(
+        "GPT-5 and later",
+        re.compile(r"gpt-5\.[2-5](-|$)"),
+        _OPENAI_REASONING,
+        _LOW_TO_HIGH | {"none", "xhigh"},
+        reasons=True,
+        samples_at_rest=True,
+    ),
+    Family(
         "GPT-5 and later",
         re.compile(r"gpt-([5-9]|\d{2,})"),
         _OPENAI_REASONING,
-        _ALL_EFFORTS,
+        _ALL_EFFORTS - {"minimal"},
         reasons=True,
+        samples_at_rest=True,
+        cache_marks=True,
     ),
     Family("GPT-3.5", re.compile(r"gpt-3\.5"), max_tokens=4096),
     Family("GPT-4 turbo", re.compile(r"gpt-4-(turbo|\d+-preview|vision)"), max_tokens=4096),

@@ -28,6 +28,14 @@ _BY_STATUS: Mapping[int, ErrorReason.ValueType] = {
     429: _R.ERROR_REASON_RATE_LIMIT,
 }
 
+# What may be wrong with an image of the request (OpenAI Responses).
+_IMAGE_FAULTS = (
+    "invalid_image", "invalid_image_format", "invalid_base64_image", "invalid_image_url",
+    "image_too_large", "image_too_small", "image_parse_error", "invalid_image_mode",
+    "image_file_too_large", "unsupported_image_media_type", "empty_image_file",
+    "failed_to_download_image", "image_file_not_found",
+)  # fmt: skip
+
 # The status that a code or type in the body of a 200 or of a stream stands for.
 _STATUS_OF_CODE: Mapping[str, int] = {
     "rate_limit_exceeded": 429,
@@ -49,11 +57,16 @@ _STATUS_OF_CODE: Mapping[str, int] = {
     "invalid_request_error": 400,
     "badrequesterror": 400,
     "context_length_exceeded": 400,
+    "invalid_prompt": 400,
+    "data_residency_mismatch": 400,
+    "vector_store_timeout": 504,
+    "usage_limit_reached": 429,
     "model_not_found": 404,
     "not_found_error": 404,
     "authentication_error": 401,
     "invalid_api_key": 401,
     "permission_error": 403,
+    **dict.fromkeys(_IMAGE_FAULTS, 400),
 }
 
 # What a code says beyond its status.
@@ -61,6 +74,11 @@ _BY_CODE: Mapping[str, ErrorReason.ValueType] = {
     "insufficient_quota": _R.ERROR_REASON_INSUFFICIENT_CREDITS,
     "billing_hard_limit_reached": _R.ERROR_REASON_INSUFFICIENT_CREDITS,
     "context_length_exceeded": _R.ERROR_REASON_TOKEN_LIMIT,
+    "bio_policy": _R.ERROR_REASON_REFUSAL,
+    "misalignment_policy_violation": _R.ERROR_REASON_REFUSAL,
+    "image_content_policy_violation": _R.ERROR_REASON_REFUSAL,
+    "usage_not_included": _R.ERROR_REASON_PERMISSION_DENIED,
+    "usage_limit_reached": _R.ERROR_REASON_RATE_LIMIT,
     "model_not_found": _R.ERROR_REASON_INVALID_MODEL,
     "invalid_api_key": _R.ERROR_REASON_AUTHENTICATION_FAILED,
     "unsupported_parameter": _R.ERROR_REASON_UNSUPPORTED_PARAMETER,
@@ -125,6 +143,9 @@ _FIELDS: Mapping[str, str] = {
     "reasoning": "config.reasoning",
     "max_tokens": "config.max_tokens",
     "max_completion_tokens": "config.max_tokens",
+    "max_output_tokens": "config.max_tokens",
+    "input": "messages",
+    "text": "output_format",
 }
 
 

@@ -61,6 +61,7 @@ class ProviderRow:
         advised_delays: how long to wait after a status, in seconds, where the provider doesn't say.
             They are told to the caller; the service's own back-off doesn't use them.
         fields: fields of GenerationConfig that it takes -> their names on the wire.
+        least_max_tokens: smallest limit of the answer that it takes.
         default_max_tokens: limit of the answer where the caller sets none; None leaves it to the
             provider, whose context is unknown here.
         max_stops: most stop strings.
@@ -101,6 +102,7 @@ class ProviderRow:
     retried: frozenset[int] = RETRIED
     advised_delays: Mapping[int, float] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=lambda: dict(_COMMON_FIELDS))
+    least_max_tokens: int = 1
     default_max_tokens: int | None = 8192
     max_stops: int = 16
     reasoning: Literal["effort", "object"] = "effort"
@@ -145,6 +147,7 @@ OPENAI = replace(
         "top_p": "top_p",
         "prompt_cache_key": "prompt_cache_key",
     },
+    least_max_tokens=16,
     media=frozenset({"image", "file"}),
     file_urls=True,
     names=False,

@@ -237,6 +237,21 @@ def without_defaults(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, 
     return rest | ({"output_config": output} if output else {})
 
 
+def clash_of(body: dict[str, Any]) -> str:
+    """Why Anthropic would refuse a body for two of its fields; empty where it wouldn't."""
+    thinking = body.get("thinking", {})
+    if thinking.get("type", "disabled") == "disabled":
+        one = "claude-3" in body["model"] or not {"temperature", "top_p"} <= body.keys()
+        return "" if one else "temperature and top_p"
+    if body.get("temperature", 1) != 1 or body.get("top_p", 1) < 0.95 or "top_k" in body:
+        return "sampling and thinking"
+    if body.get("tool_choice", {}).get("type") in ("any", "tool"):
+        return "a forced call and thinking"
+    if thinking.get("budget_tokens", 0) >= body["max_tokens"]:
+        return "a budget above max_tokens"
+    return ""
+
+
 def _blocks(content: Any) -> list[dict[str, Any]]:
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]

@@ -176,16 +176,24 @@ async def test_a_truncated_stream_is_an_error(
         ("stop_sequence", R.ERROR_REASON_EMPTY_COMPLETION, True),
     ],
 )
+@pytest.mark.parametrize("blocks", [[], [{"type": "text", "text": ""}]], ids=["none", "no text"])
 async def test_an_empty_answer(
-    caller: Caller, upstream: Upstream, stop: str, reason: R.ValueType, retried: bool, stream: bool
+    caller: Caller,
+    upstream: Upstream,
+    stop: str,
+    reason: R.ValueType,
+    retried: bool,
+    stream: bool,
+    blocks: list[dict[str, Any]],
 ) -> None:
     details = {"type": "refusal", "category": "cyber", "explanation": "It could do harm."}
     end = {"stop_reason": stop, "stop_details": details if stop == "refusal" else None}
     if stream:
         delta = {"type": "message_delta", "delta": end, "usage": {"output_tokens": 0}}
-        upstream.script(sse(START, delta, {"type": "message_stop"}))
+        block = [BLOCK, STOP[0]] if blocks else []
+        upstream.script(sse(START, *block, delta, {"type": "message_stop"}))
     else:
-        upstream.script(reply(200, {"type": "message", "id": "m", "content": [], **end}))
+        upstream.script(reply(200, {"type": "message", "id": "m", "content": blocks, **end}))
     error = await caller.failure(ask(MODEL, policy={"maxAttempts": 1}), stream)
     assert error.reason == reason
     assert error.retryable == retried

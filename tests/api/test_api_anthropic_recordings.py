@@ -10,6 +10,7 @@ import pytest
 from api_anthropic_requests import (
     NotExpressible,
     as_anthropic_sees,
+    clash_of,
     read_request,
     without_defaults,
 )
@@ -194,7 +195,9 @@ def test_requests_are_made_that_anthropic_takes_as_the_same() -> None:
         target = targets_of(WIRE).resolve(request, CALL)
         stream = bool(recording["request"].get("stream"))
         wire = target.codec.encode(request, target.upstream, stream, EventWriter())
-        ours = without_defaults(as_anthropic_sees(json.loads(wire.body)), theirs)
+        body = json.loads(wire.body)
+        assert clash_of(body) == clash_of(recording["request"]), path.stem
+        ours = without_defaults(as_anthropic_sees(body), theirs)
         assert ours == theirs, path.stem
         assert recording["uri"].partition("?")[0].endswith(wire.path)
     # What stays: references to deferred tools in tool results and system messages.
