@@ -8,7 +8,7 @@ API_ADDRESS ?= 127.0.0.1:50051
 LOCAL_ADDRESS ?= 127.0.0.1:50052
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: run test test-slow lint bench-api fuzz proto format clean
+.PHONY: run test test-slow lint conformance bench-api fuzz proto format clean
 
 run: $(VENV)/installed-run
 	@$(BIN)/python scripts/run.py --api-address $(API_ADDRESS) --local-address $(LOCAL_ADDRESS) \
@@ -31,6 +31,17 @@ lint: $(VENV)/installed-lint
 	$(BIN)/lint-imports
 	$(BIN)/hadolint docker/*.Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+
+# With aimock from npm, where there is Node.js; without, its half of the matrix is skipped.
+conformance: $(VENV)/installed-test .aimock/installed
+	$(BIN)/python -m pytest tests/api/conformance --write-conformance
+
+.aimock/installed: tests/api/conformance/package.json
+	@mkdir -p .aimock
+	@if command -v npm > /dev/null; then \
+		cp tests/api/conformance/package.json .aimock/ && npm install --silent --prefix .aimock; \
+	else echo "npm is not here: aimock is not installed"; fi
+	@touch $@
 
 bench-api: $(VENV)/installed-run
 	$(BIN)/python bench/api.py --check

@@ -20,6 +20,7 @@ from marsys.v1 import (
     CountPrecision,
     CountTokensResponse,
     GenerateRequest,
+    ModelError,
     StreamEvent,
 )
 from serving.errors import ServiceError
@@ -27,6 +28,7 @@ from serving.event_writer import EventWriter
 from serving.generator import Call
 
 _MOST_CORRECTIONS = 4
+_NO_SUCH_ADDRESS = (404, 405, 501)
 
 
 class RemoteGenerator:
@@ -94,12 +96,14 @@ class RemoteGenerator:
         target = self._learned.apply(self._targets.resolve(request, call), request)
         codec = target.codec
         if not isinstance(codec, TokenCounter):
-            return CountTokensResponse(
-                input_tokens=estimate_tokens(request),
-                precision=CountPrecision.COUNT_PRECISION_ESTIMATED,
-            )
+            return _estimate(request)
         wire = codec.encode_count(request, target.upstream, EventWriter())
-        body = await self._fetch(target, wire, request.policy, call)
+        try:
+            body = await self._fetch(target, wire, request.policy, call)
+        except ServiceError as error:
+            if not _is_missing(error.error):
+                raise
+            return _estimate(request)
         return CountTokensResponse(
             input_tokens=codec.decode_count(target.upstream, body),
             precision=CountPrecision.COUNT_PRECISION_EXACT,
@@ -185,6 +189,18 @@ def _priced(writer: EventWriter, target: Target) -> Sequence[StreamEvent]:
             if cost is not None:
                 finished.cost.CopyFrom(cost)
     return events
+
+
+def _estimate(request: GenerateRequest) -> CountTokensResponse:
+    return CountTokensResponse(
+        input_tokens=estimate_tokens(request),
+        precision=CountPrecision.COUNT_PRECISION_ESTIMATED,
+    )
+
+
+def _is_missing(error: ModelError) -> bool:
+    """Whether a server that acts as the provider has no such address; else it names the model."""
+    return error.http_status in _NO_SUCH_ADDRESS and error.model not in error.message
 
 
 def _complete(error: ServiceError, target: Target) -> None:

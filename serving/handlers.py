@@ -160,6 +160,8 @@ class InferenceServicer(InferenceServiceServicer):
                     sequence += 1
                     if event.HasField("started"):
                         event.started.request_id = call.request_id
+                        if not event.started.response_id:
+                            event.started.response_id = f"marsys-{call.request_id}"
                     elif event.HasField("finished"):
                         finished = True
                 yield events

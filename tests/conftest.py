@@ -19,3 +19,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.endswith("_API_KEY") or (name.startswith("MARSYS_") and name != "MARSYS_CACHE"):
             monkeypatch.delenv(name)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-conformance", action="store_true", help="write docs/conformance.md anew"
+    )

@@ -275,3 +275,10 @@ async def test_what_is_not_taken_is_refused(
     error = await caller.failure(ask(f"anthropic/{model}", **fields))
     assert error.field == field
     assert not upstream.seen
+
+
+async def test_a_server_that_counts_no_tokens(caller: Caller, upstream: Upstream) -> None:
+    upstream.script(reply(404, {"detail": "Not Found"}))
+    count = await caller.inference.CountTokens(CountTokensRequest(request=ask(MODEL)))
+    assert count.input_tokens > 0
+    assert count.precision == CountPrecision.COUNT_PRECISION_ESTIMATED
