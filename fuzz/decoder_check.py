@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from api_service.providers.codec import Upstream
 from api_service.providers.codecs import CODECS
-from api_service.providers.table import CUSTOM, PROVIDERS, ProviderRow
+from api_service.providers.table import CUSTOM, OPENAI, PROVIDERS, ProviderRow
 from marsys.stream import fold
 from marsys.v1 import GenerateResponse, StreamEvent
 from serving.errors import ServiceError
@@ -19,7 +19,7 @@ Outcome = GenerateResponse | int
 
 def rows() -> dict[str, ProviderRow]:
     """For each wire protocol, a provider that speaks it."""
-    known = [*PROVIDERS.values(), CUSTOM]
+    known = [*PROVIDERS.values(), OPENAI, CUSTOM]
     known += [row.alternate for row in known if row.alternate is not None]
     return {wire: next(row for row in known if row.wire == wire) for wire in CODECS}
 

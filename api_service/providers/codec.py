@@ -43,8 +43,8 @@ class Upstream:
         redact: hides the request's credentials in a text.
         refused: what the model has been seen to refuse, beyond what its family is known to: fields
             of GenerationConfig, or "stream_options".
-        json_mode: whether the caller wants any JSON object for an answer, where the provider has no
-            such mode and may put a code fence around it.
+        json_mode: whether the caller wants JSON for an answer, where the provider may not hold the
+            model to it and the model may put a code fence around it.
     """
 
     row: ProviderRow

@@ -9,11 +9,13 @@ from api_service.providers.anthropic import AnthropicCodec
 from api_service.providers.codec import Codec
 from api_service.providers.google import GoogleCodec
 from api_service.providers.openai_chat import ChatCodec
+from api_service.providers.openai_responses import ResponsesCodec
 
 CODECS: Mapping[str, Codec] = MappingProxyType(
     {
         "anthropic_messages": AnthropicCodec(),
         "google_generate_content": GoogleCodec(),
         "openai_chat": ChatCodec(),
+        "openai_responses": ResponsesCodec(),
     }
 )

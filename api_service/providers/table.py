@@ -238,7 +238,7 @@ XAI = ProviderRow(
     price_list="x-ai",
 )
 
-CUSTOM = ProviderRow(
+_CUSTOM_CHAT = ProviderRow(
     name="custom",
     base_url="",
     key_env="",
@@ -249,9 +249,16 @@ CUSTOM = ProviderRow(
     reasoning_key="reasoning_content",
     other_names={"max_tokens": "max_completion_tokens"},  # OpenAI's reasoning models
 )
+
+CUSTOM = replace(
+    _CUSTOM_CHAT,
+    alternate=replace(
+        _CUSTOM_CHAT, wire="openai_responses", fields=OPENAI.fields, media=OPENAI.media
+    ),
+)
 """Any OpenAI-compatible endpoint: a caller's base URL, or a provider that the operator adds."""
 
 PROVIDERS: Mapping[str, ProviderRow] = MappingProxyType(
-    {row.name: row for row in (OPENAI_CHAT, OPENROUTER, XAI, ANTHROPIC, GOOGLE)}
+    {row.name: row for row in (OPENAI, OPENROUTER, XAI, ANTHROPIC, GOOGLE)}
 )
 """The providers that callers may name, by name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from api_service.providers.table import PROVIDERS
+from api_service.providers.table import OPENAI, OPENAI_CHAT, PROVIDERS
 from api_service.settings import ApiSettings
 from api_service.target import Targets
 from marsys.v1 import StreamEvent
@@ -21,7 +21,8 @@ def recordings_of(wire: str) -> list[Path]:
 
 def targets_of(wire: str) -> Targets:
     """The providers, such that each takes the wire protocol where it knows it."""
-    return Targets(ApiSettings(), ENVIRON, PROVIDERS)
+    openai = OPENAI if wire == OPENAI.wire else OPENAI_CHAT
+    return Targets(ApiSettings(), ENVIRON, {**PROVIDERS, "openai": openai})
 
 
 def numbered(events: list[StreamEvent]) -> list[StreamEvent]:

@@ -102,6 +102,7 @@ async def test_context_overflow(service: Caller, llmock: LLMock) -> None:
     assert error.reason == ErrorReason.ERROR_REASON_TOKEN_LIMIT
 
 
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(
     ("fault", "reasons"),
     [
@@ -117,20 +118,24 @@ async def test_context_overflow(service: Caller, llmock: LLMock) -> None:
     ],
 )
 async def test_broken_streams_are_errors(
-    service: Caller, llmock: LLMock, fault: str, reasons: set[ErrorReason.ValueType]
+    service: Caller,
+    llmock: LLMock,
+    model: str,
+    fault: str,
+    reasons: set[ErrorReason.ValueType],
 ) -> None:
     llmock.reply("a long answer that comes in many chunks, one word after the other")
-    getattr(llmock, fault)(after_chunks=4)
-    error = await service.failure(ask("openai/gpt-4o"), stream=True)
+    getattr(llmock, fault)(after_chunks=7)  # in Responses, content begins with the fifth
+    error = await service.failure(ask(model), stream=True)
     assert error.reason in reasons
     assert len(error.attempts) == 1
     # llmock can't see that the caller got an error; it sees that the caller asks again.
-    assert (await service.either(ask("openai/gpt-4o"), stream=True)).message.parts
+    assert (await service.either(ask(model), stream=True)).message.parts
     llmock.assert_resilient()
 
 
 async def test_stalled_stream(service: Caller, llmock: LLMock) -> None:
-    llmock.reply("a long answer that comes in many chunks").stall(after_chunks=4, seconds=3)
+    llmock.reply("a long answer that comes in many chunks").stall(after_chunks=7, seconds=3)
     request = ask("openai/gpt-4o", policy={"idleTimeout": "0.3s"})
     error = await service.failure(request, stream=True)
     assert error.reason == ErrorReason.ERROR_REASON_TIMEOUT

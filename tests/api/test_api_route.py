@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from api_upstream import ask
+from api_upstream import Caller, Upstream, ask, completion, reply
 from google.protobuf.json_format import ParseDict
 
 from api_service.providers.route import route
@@ -55,6 +55,35 @@ def test_route(model: str, fields: dict[str, Any], wire: str) -> None:
 def test_a_provider_with_one_protocol_stays_with_it() -> None:
     request = ask("openrouter/x", providerOptionsJson={"api": '"responses"'})
     assert route(OPENROUTER, "x", request) is OPENROUTER
+
+
+async def test_the_operators_address_and_key_hold_for_both(
+    caller: Caller, upstream: Upstream
+) -> None:
+    upstream.script(reply(200, completion()))
+    await caller.generate(ask("openai/gpt-4o", config={"seed": 7}))
+    response = {
+        "id": "resp_1",
+        "status": "completed",
+        "output": [
+            {"type": "message", "id": "m", "content": [{"type": "output_text", "text": "Paris."}]}
+        ],
+    }
+    upstream.script(reply(200, response))
+    await caller.generate(ask("openai/gpt-4o"))
+    assert [seen.path for seen in upstream.seen] == ["/v1/chat/completions", "/v1/responses"]
+    keys = {seen.headers["Authorization"] for seen in upstream.seen}
+    assert keys == {"Bearer sk-operator-canary-0001"}
+
+
+async def test_a_custom_endpoint_may_speak_responses(caller: Caller, upstream: Upstream) -> None:
+    output = [{"type": "message", "id": "m", "content": [{"type": "output_text", "text": "Hi"}]}]
+    upstream.script(reply(200, {"id": "r", "status": "completed", "output": output}))
+    options = {"api": '"responses"'}
+    target = {"baseUrl": upstream.url}
+    await caller.generate(ask("some-model", target=target, providerOptionsJson=options))
+    assert upstream.seen[0].path == "/v1/responses"
+    assert "api" not in upstream.seen[0].body
 
 
 def test_an_unknown_protocol_is_an_error() -> None:

@@ -18,12 +18,12 @@ from marsys.v1 import (
 
 async def test_unary_answer_is_harmonized(caller: Caller, upstream: Upstream) -> None:
     upstream.script(reply(200, completion("Paris.")))
-    answer = await caller.generate(ask("openai/gpt-4o"))
+    answer = await caller.generate(ask("xai/grok-2"))
     assert answer.message.parts[0].text.text == "Paris."
     assert answer.finish_reason == FinishReason.FINISH_REASON_STOP
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (5, 2)
     assert (answer.provider, answer.model, answer.response_id) == (
-        "openai",
+        "xai",
         "some-model",
         "chatcmpl-1",
     )

@@ -102,7 +102,7 @@ async def test_the_services_key_is_not_sent_to_a_callers_address(
     caller: Caller, upstream: Upstream
 ) -> None:
     upstream.script(reply(200, completion()))
-    for provider in ("", "openai", "openrouter", "xai"):
+    for provider in ("", "openrouter", "xai"):
         target = {"provider": provider, "baseUrl": upstream.url}
         await caller.generate(ask("some-model", target=target))
         assert "Authorization" not in upstream.seen[-1].headers
@@ -226,11 +226,11 @@ async def test_operator_adds_a_provider_and_moves_one(
 ) -> None:
     monkeypatch.setenv("MARSYS_API_PROVIDERS__MINE__BASE_URL", upstream.url)
     monkeypatch.setenv("MARSYS_API_PROVIDERS__MINE__API_KEY_ENV", "MY_KEY")
-    monkeypatch.setenv("MARSYS_API_PROVIDERS__OPENAI__BASE_URL", upstream.url + "/moved")
-    caller = await serve(environ={"MY_KEY": "sk-mine", "OPENAI_API_KEY": "sk-service"})
+    monkeypatch.setenv("MARSYS_API_PROVIDERS__XAI__BASE_URL", upstream.url + "/moved")
+    caller = await serve(environ={"MY_KEY": "sk-mine", "XAI_API_KEY": "sk-service"})
     upstream.script(reply(200, completion()))
     await caller.generate(ask("mine/m"))
-    await caller.generate(ask("openai/gpt-4o"))
+    await caller.generate(ask("xai/grok-2"))
     assert [seen.path for seen in upstream.seen] == [
         "/v1/chat/completions",
         "/v1/moved/chat/completions",

@@ -128,7 +128,7 @@ def test_a_prompt_that_is_too_long(model, llmock):
 
 @pytest.mark.parametrize("fault", ["disconnect", "truncate", "corrupt"])
 def test_a_broken_stream_is_never_taken_for_whole(model, llmock, fault):
-    getattr(llmock, fault)(after_chunks=2)
+    getattr(llmock, fault)(after_chunks=6)  # in Responses, content begins with the fifth
     messages = [{"role": "user", "content": "Say a few more words, please."}]
     text = ""
     with pytest.raises(ModelAPIError):

@@ -40,6 +40,17 @@ HOLES: tuple[Hole, ...] = (
         "OpenRouter always tells the usage; the OpenAI address that stands in must be asked to",
     ),
     Hole(("aimock", "*", "chunk that is no JSON", "*"), "it spoils whole answers only"),
+    Hole(
+        ("llmock", "openai", "finish: content filter", "*"),
+        "its Responses are always complete",
+    ),
+    Hole(("aimock", "openai", "image", "*"), _TRANSLATES),
+    Hole(("aimock", "openai", "response schema", "*"), _TRANSLATES),
+    Hole(("aimock", "openai", "finish: length", "*"), "its Responses don't say what ended them"),
+    Hole(
+        ("aimock", "openai", "finish: content filter", "*"),
+        "its Responses have failed then, without an error",
+    ),
     Hole(("aimock", "anthropic", "stop strings", "*"), _TRANSLATES),
     Hole(("aimock", "anthropic", "one function forced", "*"), _TRANSLATES),
     Hole(("aimock", "anthropic", "image", "*"), _TRANSLATES),

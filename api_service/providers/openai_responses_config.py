@@ -1,0 +1,109 @@
+"""OpenAI Responses: generation parameters of the contract -> fields of the body."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from api_service.providers.capabilities import Family
+from api_service.providers.codec import Upstream
+from api_service.providers.generation_config import (
+    DEFAULT_EFFORT,
+    DEFAULT_TEMPERATURE,
+    default_limit,
+    effort_of,
+    put_fields,
+    says,
+)
+from api_service.providers.json_text import JsonObject
+from api_service.providers.unsupported import Refusals
+from marsys.v1 import GenerateRequest
+
+_SAMPLING = frozenset({"temperature", "top_p"})
+SUMMARY = "reasoning.summary"
+"""How Upstream.refused names summaries of reasoning, which the service itself asks for."""
+
+
+def put_config(
+    body: JsonObject,
+    request: GenerateRequest,
+    upstream: Upstream,
+    family: Family,
+    refusals: Refusals,
+) -> None:
+    """Put what the caller set into the body, and the service's defaults where the model takes them.
+
+    Raises:
+        ServiceError: a set parameter can't be honoured.
+    """
+    reasoning = _reasoning(request, upstream, family, refusals)
+    if reasoning.get("effort") == "none" and family.samples_at_rest:
+        refuses = family.refuses - _SAMPLING | upstream.refused
+        family = replace(family, refuses=refuses)
+    put_fields(body, request, upstream, family, refusals)
+    _put_defaults(body, request, upstream, family)
+    _raise_limit(body, upstream, refusals)
+    if reasoning:
+        body["reasoning"] = reasoning
+    # Without a store at the provider the reasoning must come along to be given back.
+    if family.reasons and not says(request, "include"):
+        body["include"] = ["reasoning.encrypted_content"]
+
+
+def _put_defaults(
+    body: JsonObject, request: GenerateRequest, upstream: Upstream, family: Family
+) -> None:
+    chosen = {descriptor.name for descriptor, _ in request.config.ListFields()} | family.refuses
+    for name, value in (
+        ("max_tokens", default_limit(upstream, family)),
+        ("temperature", DEFAULT_TEMPERATURE),
+    ):
+        wire = upstream.row.fields.get(name)
+        if wire and value is not None and name not in chosen and not says(request, wire):
+            body[wire] = value
+
+
+def _raise_limit(body: JsonObject, upstream: Upstream, refusals: Refusals) -> None:
+    least, wire = upstream.row.least_max_tokens, upstream.row.fields.get("max_tokens", "")
+    if wire in body and body[wire] < least:
+        body[wire] = least
+        refusals.adjust("config.max_tokens", f"{least} is sent, which is the least")
+
+
+def _reasoning(
+    request: GenerateRequest, upstream: Upstream, family: Family, refusals: Refusals
+) -> JsonObject:
+    """The reasoning object: an effort, and that a summary is wanted; may be empty."""
+    wanted = request.config.reasoning
+    effort = effort_of(request)
+    if wanted.HasField("budget_tokens"):
+        if not effort and wanted.budget_tokens == 0:
+            effort = "none"
+        else:
+            refusals.refuse(
+                "config.reasoning.budget_tokens",
+                f"{upstream.row.name} takes an effort, no budget",
+            )
+    given = says(request, "reasoning")
+    if effort:
+        effort = _taken(effort, upstream, family, refusals)
+    elif not given and DEFAULT_EFFORT in family.efforts:
+        effort = DEFAULT_EFFORT
+    reasoning: JsonObject = {"effort": effort} if effort else {}
+    told = family.efforts and effort != "none" and SUMMARY not in upstream.refused
+    if told and not given:
+        reasoning["summary"] = "auto"
+    return reasoning
+
+
+def _taken(effort: str, upstream: Upstream, family: Family, refusals: Refusals) -> str:
+    """The effort that is sent; empty: none is."""
+    known = upstream.row.known_efforts_only or family.reasons
+    if effort in family.efforts or not known:
+        return effort
+    if effort == "none" and not family.reasons:
+        return ""  # such a model never reasons
+    if effort == "minimal" and "low" in family.efforts:
+        refusals.adjust("config.reasoning.effort", f"{upstream.model} takes low, not minimal")
+        return "low"
+    refusals.refuse("config.reasoning.effort", f"{upstream.model} does not take {effort!r}")
+    return ""
