@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from api_service.providers.cache_mark import cache_control
+from api_service.providers.cache_mark import cache_control, cache_point
 from api_service.providers.codec import Upstream
 from api_service.providers.json_text import JsonObject
 from api_service.providers.media_kind import media_address, media_kind
@@ -51,6 +51,7 @@ class MessageEncoder:
         self._row = upstream.row
         self._refusals = refusals
         self._caches = upstream.model.startswith(self._row.cache_models)
+        self._points = self._row.cache_points and upstream.family.cache_marks
 
     def encode(self, messages: Sequence[Message]) -> list[JsonObject]:
         """The messages of the wire, in order.
@@ -105,6 +106,9 @@ class MessageEncoder:
         if self._caches:
             mark = part.cache_breakpoint
             item["cache_control"] = cache_control(mark, f"{path}.cache_breakpoint")
+        elif self._points:
+            mark = part.cache_breakpoint
+            item["prompt_cache_breakpoint"] = cache_point(mark, f"{path}.cache_breakpoint")
         else:
             self._refuse_mark(part, path)
 

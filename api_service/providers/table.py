@@ -72,6 +72,8 @@ class ProviderRow:
         file_urls: whether a document may be given by its address.
         names: whether messages may carry a speaker's name.
         strict_tools: whether tools may carry `strict`.
+        cache_points: whether models that know them take explicit points up to which the prompt is
+            cached (OpenAI).
         cache_models: prefixes of models that take `cache_control` marks.
         stream_usage: whether usage must be asked for in streams.
         reasoning_key: key under which a message takes reasoning text back; empty: none is taken.
@@ -111,6 +113,7 @@ class ProviderRow:
     file_urls: bool = False
     names: bool = True
     strict_tools: bool = True
+    cache_points: bool = False
     cache_models: tuple[str, ...] = ()
     stream_usage: bool = True
     reasoning_key: str = ""
@@ -136,6 +139,7 @@ OPENAI_CHAT = ProviderRow(
     json_word=True,
     refusals=True,
     price_list="openai",
+    cache_points=True,
 )
 
 OPENAI = replace(

@@ -165,9 +165,9 @@ class Part(google.protobuf.message.Message):
 
     @property
     def cache_breakpoint(self) -> Global___CacheBreakpoint:
-        """The provider may cache the prompt up to and including this part. Honoured where the provider
-        takes explicit breakpoints (Anthropic; OpenRouter for such models), else an unsupported
-        parameter. Default: none.
+        """The provider may cache the prompt up to and including this part. Honoured where the model takes
+        explicit breakpoints (Anthropic; OpenAI from GPT-5.6 on; OpenRouter for such models), else an
+        unsupported parameter. Default: none.
         """
 
     def __init__(
@@ -464,7 +464,9 @@ class CacheBreakpoint(google.protobuf.message.Message):
     TTL_FIELD_NUMBER: builtins.int
     @property
     def ttl(self) -> google.protobuf.duration_pb2.Duration:
-        """How long the provider should keep it. Default: the provider's (Anthropic: 5 minutes)."""
+        """How long the provider should keep it. Default: the provider's (Anthropic: 5 minutes). Anthropic
+        takes 300 s and 3600 s, OpenAI 1800 s and 43200 s.
+        """
 
     def __init__(
         self,

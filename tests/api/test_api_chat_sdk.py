@@ -1,0 +1,101 @@
+"""OpenAI's own SDK reads what the Chat codec sends, and what the golden vectors answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_golden import VECTORS
+
+openai = pytest.importorskip("openai")
+httpx = pytest.importorskip("httpx2")  # what this SDK is built on
+pydantic = pytest.importorskip("pydantic")
+
+MINE = [path for path in VECTORS if path.parent.name == "openai_chat"]
+# Fields of the body that only other providers have.
+OF_OTHERS = {"top_k", "min_p", "repetition_penalty", "reasoning", "include_reasoning", "transforms"}
+# What servers send that don't keep to OpenAI's form.
+INVENTED = {"tools_without_id", "tools_without_index_stream"}
+
+
+def load(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text())
+    return value
+
+
+def name_of(path: Path) -> str:
+    return path.stem
+
+
+@pytest.mark.parametrize("path", MINE, ids=name_of)
+def test_requests_are_of_the_sdks_types(path: Path) -> None:
+    """Unknown keys of the body are refused."""
+    from openai.types.chat import completion_create_params as params
+
+    vector = load(path)
+    body = vector["wire_request"]
+    streaming = params.CompletionCreateParamsStreaming
+    kind = streaming if body.get("stream") else params.CompletionCreateParamsNonStreaming
+    known = kind.__annotations__.keys() | params.CompletionCreateParamsBase.__annotations__.keys()
+    options = vector["request"].get("providerOptionsJson", {}).keys()
+    others = OF_OTHERS if vector["provider"] != "openai" else set()
+    assert body.keys() <= known | options | others
+    pydantic.TypeAdapter(kind).validate_python(body)
+
+
+@pytest.mark.parametrize("path", [path for path in MINE if path.stem not in INVENTED], ids=name_of)
+def test_sdk_sends_and_reads_the_same(path: Path) -> None:
+    vector = load(path)
+    seen: list[Any] = []
+
+    def answer(request: Any) -> Any:
+        seen.append(request)
+        if vector["stream"]:
+            headers = {"content-type": "text/event-stream"}
+            return httpx.Response(200, text=vector["wire_stream"], headers=headers)
+        return httpx.Response(200, json=vector["wire_response"])
+
+    http = httpx.Client(transport=httpx.MockTransport(answer))
+    client = openai.OpenAI(api_key="k", http_client=http, base_url="http://localhost/v1")
+    body = dict(vector["wire_request"])
+    from openai.types.chat import completion_create_params as params
+
+    known = params.CompletionCreateParamsBase.__annotations__.keys() | {"stream"}
+    extra = {key: body.pop(key) for key in body.keys() - known}
+    result = client.chat.completions.create(**body, extra_body=extra)
+    if vector["stream"]:
+        read = streamed(list(result))
+    else:
+        message = result.choices[0].message
+        calls = [(call.id, call.function.arguments) for call in message.tool_calls or ()]
+        read = (result.id, message.content, calls, result.choices[0].finish_reason)
+    assert json.loads(seen[0].content) == vector["wire_request"]
+    response = vector["response"]
+    parts = response["message"].get("parts", [])
+    told = [
+        (part["toolCall"]["id"], part["toolCall"]["argumentsJson"])
+        for part in parts
+        if "toolCall" in part
+    ]
+    assert read[0] == response["responseId"]
+    if not isinstance(read[1], list):
+        text = "".join(part["text"].get("text", "") for part in parts if "text" in part)
+        assert (read[1] or "") == text
+    assert read[2] == told
+    assert (read[3] or "") == response.get("rawFinishReason", "")
+
+
+def streamed(chunks: list[Any]) -> tuple[str, str, list[tuple[str, str]], str | None]:
+    """Id, text, calls and finish reason, put together from the SDK's chunks."""
+    text, finish = "", None
+    calls: dict[int, list[str]] = {}
+    for chunk in chunks:
+        for choice in chunk.choices:
+            text += choice.delta.content or ""
+            finish = choice.finish_reason or finish
+            for call in choice.delta.tool_calls or ():
+                known = calls.setdefault(call.index, [call.id or "", ""])
+                known[1] += (call.function.arguments or "") if call.function else ""
+    return chunks[0].id, text, [(one[0], one[1]) for _, one in sorted(calls.items())], finish
