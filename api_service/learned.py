@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 
 from api_service.target import Target
@@ -9,6 +10,8 @@ from marsys.v1 import ErrorReason, GenerateRequest, ModelError, UnsupportedPolic
 
 _MOST_MODELS = 1024
 _MALFORMED = (400, 422)
+# OpenAI shows summaries of some models' reasoning only to organisations that it knows.
+_SUMMARY = re.compile(r"reasoning[ .]summar(?:y|ies)", re.IGNORECASE)
 
 
 class Learned:
@@ -55,11 +58,13 @@ def _key(target: Target) -> tuple[str, str, str]:
 
 
 def _refused_by(error: ModelError) -> str:
-    """What the error refuses: a field of GenerationConfig, or "stream_options"; else empty."""
+    """What the error refuses: a field of GenerationConfig, or what only the service chooses."""
     if error.http_status not in _MALFORMED:
         return ""
     if "stream_options" in error.message:
         return "stream_options"
+    if _SUMMARY.search(error.message):
+        return "reasoning.summary"
     if error.reason != ErrorReason.ERROR_REASON_UNSUPPORTED_PARAMETER:
         return ""
     where, _, field = error.field.partition(".")
@@ -68,8 +73,6 @@ def _refused_by(error: ModelError) -> str:
 
 def _chosen(target: Target, request: GenerateRequest, name: str) -> bool:
     """Whether the caller chose the parameter, and no other name of it is left to try."""
-    if name == "stream_options":
-        return False
     descriptor = request.config.DESCRIPTOR.fields_by_name.get(name)
     if descriptor is None or name in target.upstream.row.other_names:
         return False

@@ -18,6 +18,7 @@ from serving.errors import ServiceError, invalid, service_error, unsupported
 from serving.generator import Call
 from serving.logs import Redaction
 
+_VERSION = re.compile(r"/v\d+[a-z]*\d*$")
 _DOT = re.compile(r"(?<=\d)\.(?=\d)")
 _KEY = re.compile(r"[\x21-\x7e]{1,4096}")
 
@@ -210,6 +211,6 @@ def _target(
     def redact(text: str) -> str:
         return Redaction([key])(text)
 
-    if not base_url.endswith(row.base_suffix):
+    if row.base_suffix and not _VERSION.search(base_url):
         base_url += row.base_suffix
     return Target(Upstream(row, model, redact), CODECS[row.wire], base_url, headers, reach)

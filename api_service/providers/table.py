@@ -53,8 +53,8 @@ class ProviderRow:
         betas: features still in test that every request asks for (Anthropic).
         strip: prefixes that the model's name loses.
         dotted_names: whether its models' names hold dots; else claude-opus-4.6 is claude-opus-4-6.
-        base_suffix: what a base URL ends with, and gets where it is left out, as by the provider's
-            own SDK.
+        base_suffix: the version that a base URL ends with, which it gets where it names none, as the
+            provider's own SDK wants it.
         models_path: path of its model list; empty: none.
         billing_url: where credits are bought; empty: unknown.
         retried: HTTP statuses after which another attempt is made.
@@ -210,6 +210,7 @@ GOOGLE = ProviderRow(
     max_stops=5,
     names=False,
     price_list="google",
+    base_suffix="/v1beta",
 )
 
 OPENROUTER = ProviderRow(

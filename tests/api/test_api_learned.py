@@ -110,6 +110,25 @@ async def test_stream_options_are_left_out(caller: Caller, upstream: Upstream) -
     assert "stream_options" not in upstream.seen[1].body
 
 
+async def test_summaries_of_reasoning_are_left_out(caller: Caller, upstream: Upstream) -> None:
+    output = [{"type": "message", "id": "m", "content": [{"type": "output_text", "text": "Hi"}]}]
+    upstream.script(
+        refusal(
+            "Your organization must be verified to generate reasoning summaries.",
+            param="reasoning.summary",
+            code="unsupported_value",
+        ),
+        reply(200, {"id": "r", "status": "completed", "output": output}),
+    )
+    effort = {"reasoning": {"effort": "REASONING_EFFORT_HIGH"}}
+    answer = await caller.generate(ask("openai/gpt-5", config=effort))
+    assert [seen.body["reasoning"] for seen in upstream.seen] == [
+        {"effort": "high", "summary": "auto"},
+        {"effort": "high"},
+    ]
+    assert answer.message.parts[0].text.text == "Hi"
+
+
 async def test_a_server_that_always_refuses_is_not_asked_for_ever(
     caller: Caller, upstream: Upstream
 ) -> None:

@@ -253,3 +253,34 @@ def test_added_provider_needs_an_address() -> None:
 def test_rows_are_frozen() -> None:
     with pytest.raises(AttributeError):
         OPENAI.name = "x"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("provider", "given", "used"),
+    [
+        ("anthropic", "https://gateway.example/anthropic", "https://gateway.example/anthropic/v1"),
+        ("anthropic", "https://gateway.example/v1", "https://gateway.example/v1"),
+        ("google", "https://gateway.example", "https://gateway.example/v1beta"),
+        ("google", "https://gateway.example/v1", "https://gateway.example/v1"),
+        ("google", "https://gateway.example/v1beta1", "https://gateway.example/v1beta1"),
+        ("xai", "https://gateway.example/api", "https://gateway.example/api"),
+    ],
+)
+def test_addresses_without_a_version_get_one(provider: str, given: str, used: str) -> None:
+    """As the providers' own SDKs want them."""
+    request = ask("some-model", target={"provider": provider, "baseUrl": given})
+    assert targets().resolve(request, LOCAL).base_url == used
+
+
+@pytest.mark.parametrize(
+    ("model", "used"),
+    [
+        ("anthropic/claude-opus-4.6", "claude-opus-4-6"),
+        ("anthropic/claude-opus-4-6", "claude-opus-4-6"),
+        ("openrouter/anthropic/claude-opus-4.6", "anthropic/claude-opus-4.6"),
+        ("google/gemini-2.5-pro", "gemini-2.5-pro"),
+    ],
+)
+def test_names_with_dots(model: str, used: str) -> None:
+    environ = {"ANTHROPIC_API_KEY": "k", "OPENROUTER_API_KEY": "k", "GEMINI_API_KEY": "k"}
+    assert targets(environ).resolve(ask(model), LOCAL).model == used
