@@ -196,13 +196,14 @@ def print_row(values: dict[str, object]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="measured rounds of each case")
+    parser.add_argument("--rounds", type=int, help="measured rounds of each case (5)")
     parser.add_argument("--quick", action="store_true", help="a third of the calls, three rounds")
     parser.add_argument("--check", action="store_true", help="fail where a limit is exceeded")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs; service / relay")
-    rounds, share = (3, 0.33) if options.quick else (options.rounds, 1.0)
+    rounds = options.rounds or (3 if options.quick else 5)
+    share = 0.33 if options.quick else 1.0
     rows = run(rounds, share)
     memory = rows[-1]
     print(f"memory after the run: {memory['service_mb']:.0f} / {memory['relay_mb']:.0f} MB")
