@@ -9,23 +9,28 @@ import orjson
 from api_service.providers.codec import HttpRequest, Upstream
 from api_service.providers.error_body import parse_error
 from api_service.providers.error_table import status_error
-from api_service.providers.json_text import JsonObject
+from api_service.providers.json_text import JsonObject, count_of, object_of, read_json
 from api_service.providers.model_list import read_model_list
 from api_service.providers.openai_responses_config import put_config
 from api_service.providers.openai_responses_decode import ResponsesDecoder
-from api_service.providers.openai_responses_format import put_format
 from api_service.providers.openai_responses_messages import InputEncoder
-from api_service.providers.openai_responses_tools import put_tools
+from api_service.providers.openai_responses_tools import put_format, put_tools
 from api_service.providers.route import API_OPTION
 from api_service.providers.unsupported import Refusals
-from marsys.v1 import GenerateRequest, Model, ModelError
-from serving.errors import invalid
+from marsys.v1 import ErrorReason, GenerateRequest, Model, ModelError
+from serving.errors import invalid, service_error
 from serving.event_writer import EventWriter
 
 _JSON_HEADERS: Mapping[str, str] = {"Content-Type": "application/json"}
 _STREAM_HEADERS: Mapping[str, str] = {**_JSON_HEADERS, "Accept": "text/event-stream"}
-# Objects of the body whose keys provider options add to.
-_MERGED = ("reasoning", "text")
+# Fields of the body that provider options add to: objects by their keys, lists by their elements.
+_MERGED_OBJECTS = ("reasoning", "text")
+_MERGED_LISTS = ("include", "tools")
+# What the count of a prompt takes of a request's body.
+_COUNTED = (
+    "model", "input", "instructions", "previous_response_id", "conversation", "tools",
+    "tool_choice", "parallel_tool_calls", "text", "reasoning", "truncation",
+)  # fmt: skip
 
 
 class ResponsesCodec:
@@ -33,25 +38,17 @@ class ResponsesCodec:
 
     Nothing is stored at the provider: the whole conversation goes along each time, the model's
     reasoning encrypted in it. Provider options go to the top of the body as given, with two
-    exceptions: the elements of `tools` (such as {"type": "web_search"}) stand before the request's
-    functions; the keys of `reasoning` and `text` go one by one into the service's own.
+    exceptions: the elements of `tools` (such as {"type": "web_search"}) and of `include` stand
+    before the service's own; the keys of `reasoning` and `text` go one by one into the service's.
     """
 
     def encode(
         self, request: GenerateRequest, upstream: Upstream, stream: bool, writer: EventWriter
     ) -> HttpRequest:
         """See Codec.encode."""
-        refusals, family = Refusals(request, upstream, writer), upstream.family
-        stores = request.provider_options_json.get("store", "false").strip() != "false"
-        items = InputEncoder(upstream, family, refusals, stores).encode(request.messages)
-        body: JsonObject = {"model": upstream.model, "input": items, "store": False}
+        body = _body(request, upstream, writer)
         if stream:
             body["stream"] = True
-        put_config(body, request, upstream, family, refusals)
-        put_tools(body, request, upstream, refusals)
-        put_format(body, request, upstream, refusals)
-        for name, text in request.provider_options_json.items():
-            _put_option(body, name, text)
         headers = _STREAM_HEADERS if stream else _JSON_HEADERS
         return HttpRequest("/responses", headers, orjson.dumps(body))
 
@@ -69,21 +66,55 @@ class ResponsesCodec:
         """See Codec.decode_models."""
         return read_model_list(upstream, body)
 
+    def encode_count(
+        self, request: GenerateRequest, upstream: Upstream, writer: EventWriter
+    ) -> HttpRequest:
+        """See TokenCounter.encode_count."""
+        body = _body(request, upstream, writer)
+        counted = {key: body[key] for key in _COUNTED if key in body}
+        return HttpRequest("/responses/input_tokens", _JSON_HEADERS, orjson.dumps(counted))
 
-def _put_option(body: JsonObject, name: str, text: str) -> None:
-    if name == API_OPTION:  # has chosen this codec
-        return
-    if name == "stream":
-        raise invalid('provider_options_json["stream"]', "is for the service to say")
-    own = body.get(name)
-    if name == "tools" and isinstance(own, list):
-        given = orjson.loads(text)
-        if isinstance(given, list):
-            body[name] = [*given, *own]
-            return
-    if name in _MERGED and isinstance(own, dict):
+    def decode_count(self, upstream: Upstream, body: bytes) -> int:
+        """See TokenCounter.decode_count."""
+        try:
+            count = count_of(object_of(read_json(body)).get("input_tokens"))
+        except ValueError:
+            count = None
+        if count is None:
+            raise service_error(
+                ErrorReason.ERROR_REASON_MALFORMED_RESPONSE,
+                f"{upstream.row.name} gave no readable count of tokens",
+                provider=upstream.row.name,
+                model=upstream.model,
+            )
+        return count
+
+
+def _body(request: GenerateRequest, upstream: Upstream, writer: EventWriter) -> JsonObject:
+    """The body without `stream`."""
+    refusals, family = Refusals(request, upstream, writer), upstream.family
+    stores = request.provider_options_json.get("store", "false").strip() != "false"
+    items = InputEncoder(upstream, family, refusals, stores).encode(request.messages)
+    body: JsonObject = {"model": upstream.model, "input": items, "store": False}
+    put_config(body, request, upstream, family, refusals)
+    put_tools(body, request, upstream, refusals)
+    put_format(body, request, upstream, refusals)
+    for name, text in request.provider_options_json.items():
+        if name == "stream":
+            raise invalid('provider_options_json["stream"]', "is for the service to say")
+        if name != API_OPTION:  # that one has chosen this codec
+            body[name] = _option(body.get(name), name, text)
+    return body
+
+
+def _option(own: object, name: str, text: str) -> object:
+    """The value of a field that provider options give; `own` is what the service says there."""
+    if name in _MERGED_OBJECTS and isinstance(own, dict):
         given = orjson.loads(text)
         if isinstance(given, dict):
-            own |= given
-            return
-    body[name] = orjson.Fragment(text)
+            return own | given
+    if name in _MERGED_LISTS and isinstance(own, list):
+        given = orjson.loads(text)
+        if isinstance(given, list):
+            return given + [item for item in own if item not in given]
+    return orjson.Fragment(text)

@@ -7,14 +7,13 @@ from dataclasses import replace
 from api_service.providers.capabilities import Family
 from api_service.providers.codec import Upstream
 from api_service.providers.generation_config import (
-    DEFAULT_EFFORT,
     DEFAULT_TEMPERATURE,
     default_limit,
-    effort_of,
     put_fields,
     says,
 )
 from api_service.providers.json_text import JsonObject
+from api_service.providers.openai_effort import reasoning_of
 from api_service.providers.unsupported import Refusals
 from marsys.v1 import GenerateRequest
 
@@ -45,7 +44,7 @@ def put_config(
     if reasoning:
         body["reasoning"] = reasoning
     # Without a store at the provider the reasoning must come along to be given back.
-    if family.reasons and not says(request, "include"):
+    if family.reasons:
         body["include"] = ["reasoning.encrypted_content"]
 
 
@@ -73,37 +72,8 @@ def _reasoning(
     request: GenerateRequest, upstream: Upstream, family: Family, refusals: Refusals
 ) -> JsonObject:
     """The reasoning object: an effort, and that a summary is wanted; may be empty."""
-    wanted = request.config.reasoning
-    effort = effort_of(request)
-    if wanted.HasField("budget_tokens"):
-        if not effort and wanted.budget_tokens == 0:
-            effort = "none"
-        else:
-            refusals.refuse(
-                "config.reasoning.budget_tokens",
-                f"{upstream.row.name} takes an effort, no budget",
-            )
-    given = says(request, "reasoning")
-    if effort:
-        effort = _taken(effort, upstream, family, refusals)
-    elif not given and DEFAULT_EFFORT in family.efforts:
-        effort = DEFAULT_EFFORT
-    reasoning: JsonObject = {"effort": effort} if effort else {}
-    told = family.efforts and effort != "none" and SUMMARY not in upstream.refused
-    if told and not given:
+    reasoning = reasoning_of(request, upstream, family, refusals)
+    silent = reasoning.get("effort") == "none" or SUMMARY in upstream.refused
+    if family.efforts and not silent and not says(request, "reasoning"):
         reasoning["summary"] = "auto"
     return reasoning
-
-
-def _taken(effort: str, upstream: Upstream, family: Family, refusals: Refusals) -> str:
-    """The effort that is sent; empty: none is."""
-    known = upstream.row.known_efforts_only or family.reasons
-    if effort in family.efforts or not known:
-        return effort
-    if effort == "none" and not family.reasons:
-        return ""  # such a model never reasons
-    if effort == "minimal" and "low" in family.efforts:
-        refusals.adjust("config.reasoning.effort", f"{upstream.model} takes low, not minimal")
-        return "low"
-    refusals.refuse("config.reasoning.effort", f"{upstream.model} does not take {effort!r}")
-    return ""

@@ -15,7 +15,8 @@ from api_service.providers.json_text import (
     read_json,
     text_of,
 )
-from api_service.providers.openai_responses_items import Growth, OutputItems, provider_part
+from api_service.providers.openai_responses_items import Growth, OutputItems
+from api_service.providers.openai_responses_state import provider_part
 from api_service.providers.openai_responses_usage import usage_of
 from api_service.providers.sse import SseEvent, SseParser, SseTooLarge
 from marsys.v1 import ErrorReason, FinishReason
@@ -111,7 +112,7 @@ class ResponsesDecoder:
         if not isinstance(value, dict):
             self._malformed("an event of its stream is no object")
         kind = text_of(value.get("type")) or event.name.decode("utf-8", "replace")
-        if kind == "error" or not kind or ("error" in value and kind not in _LAST):
+        if kind == "error" or not kind or (value.get("error") and kind not in _LAST):
             self._refuse_error(value, named=kind == "error")
         response = value.get("response")
         if isinstance(response, dict):

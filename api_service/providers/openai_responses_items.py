@@ -1,8 +1,7 @@
 """OpenAI Responses: output items, whole or in pieces -> parts.
 
 A whole answer is a list of items that are done; a stream tells of each item that it was added, how
-it grows, and that it is done. Parts are begun in the order of the items, so that both give the same
-message: what is told of an item waits while an earlier one may still begin a part.
+it grows, and that it is done. Both come together in the same handlers.
 """
 
 from __future__ import annotations
@@ -22,16 +21,17 @@ from api_service.providers.json_text import (
 )
 from api_service.providers.openai_responses_citations import citation_of, says_more
 from api_service.providers.openai_responses_media import image_part
+from api_service.providers.openai_responses_order import ItemOrder
 from api_service.providers.openai_responses_state import (
     ANNOTATION,
     ANNOTATIONS,
     CALL_KEYS,
     FORMAL_KEYS,
-    ISSUER,
     MESSAGE_KEYS,
+    provider_part,
     state_of,
 )
-from marsys.v1 import Part, ProviderPart, WarningCode
+from marsys.v1 import WarningCode
 from serving.event_writer import EventWriter, OpenPart, TextKind
 
 Growth = Literal["text", "refusal", "summary", "content", "arguments"]
@@ -102,15 +102,14 @@ class OutputItems:
         self._writer = writer
         self._malformed = malformed
         self._items: dict[int, _Item] = {}
-        self._unsettled: int | None = None
-        self._waiting: dict[int, list[Callable[[], object]]] = {}
+        self._order = ItemOrder(self._settled)
         self._reasoned = False
         self._spoke = False
         self._warned: set[str] = set()
 
     def added(self, index: int, item: JsonObject) -> None:
         """An item begins."""
-        self._when_due(index, lambda: self._begin(index, item))
+        self._order.when_due(index, lambda: self._begin(index, item))
 
     def grows(self, index: int, what: Growth, at: int, text: str) -> None:
         """An item grows.
@@ -122,16 +121,16 @@ class OutputItems:
             text: what is appended.
         """
         if text:
-            self._when_due(index, lambda: self._grow(index, what, at, text))
+            self._order.when_due(index, lambda: self._grow(index, what, at, text))
 
     def told(self, index: int, what: Growth, at: int, text: str) -> None:
         """What grew is complete: the whole of it."""
         if text and what not in ("summary", "content"):  # reasoning comes whole with its item
-            self._when_due(index, lambda: self._tell(index, what, at, text))
+            self._order.when_due(index, lambda: self._tell(index, what, at, text))
 
     def done(self, index: int, item: JsonObject) -> None:
         """An item is complete; the last of it to be told."""
-        self._when_due(index, lambda: self._end(index, item))
+        self._order.when_due(index, lambda: self._end(index, item))
 
     def finish(self, output: list[Any], status: str) -> None:
         """The answer is complete.
@@ -140,9 +139,7 @@ class OutputItems:
             output: its items; may be empty where all of them were told before.
             status: "completed" or "incomplete".
         """
-        for index in sorted(self._waiting):
-            for act in self._waiting.pop(index):
-                act()
+        self._order.end()
         for index, item in enumerate(output):
             if isinstance(item, dict):
                 self._end(index, item)
@@ -150,25 +147,9 @@ class OutputItems:
             if begun.kind == "function_call" and not begun.done:
                 self._end(index, {"type": begun.kind, "status": status})
 
-    def _when_due(self, index: int, act: Callable[[], object]) -> None:
-        if self._unsettled is not None and index > self._unsettled:
-            self._waiting.setdefault(index, []).append(act)
-            return
-        self._do(index, act)
-        while self._waiting and self._unsettled is None:
-            due = min(self._waiting)
-            for waiting in self._waiting.pop(due):
-                self._do(due, waiting)
-
-    def _do(self, index: int, act: Callable[[], object]) -> None:
-        act()
+    def _settled(self, index: int) -> bool:
         item = self._items.get(index)
-        if item is None:
-            return
-        if self._unsettled is None and not item.settled:
-            self._unsettled = index
-        elif self._unsettled == index and item.settled:
-            self._unsettled = None
+        return item is None or item.settled
 
     def _begin(self, index: int, item: JsonObject) -> _Item:
         known = self._items.get(index)
@@ -322,12 +303,6 @@ class OutputItems:
         if key not in self._warned:
             self._warned.add(key)
             self._writer.warn(WarningCode.WARNING_CODE_UNKNOWN_OUTPUT, "", f"{key}: {text}")
-
-
-def provider_part(kind: str, payload: JsonObject) -> Part:
-    """A part that holds something of the wire as it was received."""
-    block = ProviderPart(issuer=ISSUER, type=kind, payload_json=dump_json(payload))
-    return Part(provider=block)
 
 
 def _rest(item: JsonObject, known: frozenset[str], formal: bool) -> JsonObject:

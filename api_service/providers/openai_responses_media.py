@@ -6,6 +6,7 @@ import base64
 import binascii
 
 from api_service.providers.json_text import JsonObject, dump_json, text_of
+from api_service.providers.media_kind import media_address, media_kind
 from api_service.providers.openai_responses_state import IMAGE_KEYS, read_state, state_of
 from api_service.providers.table import ProviderRow
 from api_service.providers.unsupported import Refusals
@@ -33,21 +34,21 @@ def media_content(
     Raises:
         ServiceError: the provider does not take it.
     """
-    kind, source = _kind(media), media.WhichOneof("source")
+    kind, source = media_kind(media), media.WhichOneof("source")
     if kind not in row.media:
         refusals.refuse(path, f"{row.name} takes no {kind} content")
         return None
     if kind == "image":
         item: JsonObject = {"type": "input_image", "detail": _DETAILS.get(media.detail, "auto")}
         key = "file_id" if source == "file_id" else "image_url"
-        item[key] = media.file_id if source == "file_id" else _address(media)
+        item[key] = media.file_id if source == "file_id" else media_address(media)
         return item
     if source == "file_id":
         return {"type": "input_file", "file_id": media.file_id}
     if source == "uri" and not media.uri.startswith("data:"):
         return {"type": "input_file", "file_url": media.uri}
     name = media.filename or "document"
-    return {"type": "input_file", "filename": name, "file_data": _address(media)}
+    return {"type": "input_file", "filename": name, "file_data": media_address(media)}
 
 
 def image_part(item: JsonObject) -> Part | None:
@@ -79,21 +80,3 @@ def image_item(part: Part, path: str) -> str:
         raise invalid(f"{path}.opaque_state.data", "is not what this service gave out")
     item["result"] = base64.b64encode(part.media.data).decode()
     return dump_json(item)
-
-
-def _kind(media: MediaPart) -> str:
-    """What a row calls the kind of media: "image", "audio", "video" or "file"."""
-    media_type = media.media_type
-    if not media_type and media.uri.startswith("data:"):
-        media_type = media.uri[5:].partition(";")[0].partition(",")[0]
-    if not media_type:
-        return "file" if media.WhichOneof("source") == "file_id" else "image"
-    kind = media_type.partition("/")[0].lower()
-    return kind if kind in ("image", "audio", "video") else "file"
-
-
-def _address(media: MediaPart) -> str:
-    """The media as a URL: the caller's, or a data: URL of the bytes."""
-    if media.WhichOneof("source") == "uri":
-        return media.uri
-    return f"data:{media.media_type};base64,{base64.b64encode(media.data).decode()}"

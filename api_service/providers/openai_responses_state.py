@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from api_service.providers.json_text import JsonObject, dump_json
-from marsys.v1 import OpaqueState
+from marsys.v1 import OpaqueState, Part, ProviderPart
 
 ISSUER = "openai_responses"
 """Name of the wire protocol in opaque state and provider parts."""
@@ -42,3 +42,9 @@ def read_state(state: OpaqueState) -> JsonObject | None:
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def provider_part(kind: str, payload: JsonObject) -> Part:
+    """A part that holds something of the wire as it was received."""
+    block = ProviderPart(issuer=ISSUER, type=kind, payload_json=dump_json(payload))
+    return Part(provider=block)

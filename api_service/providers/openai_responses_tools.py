@@ -1,23 +1,13 @@
-"""OpenAI Responses: tools and tool choice."""
+"""OpenAI Responses: tools, tool choice and the form of the answer -> fields of the body."""
 
 from __future__ import annotations
 
-import json
-
-import orjson
-
 from api_service.providers.codec import Upstream
 from api_service.providers.json_text import JsonObject
-from api_service.providers.strict_schema import NotStrict, strict_schema
+from api_service.providers.openai_formats import JSON_HINT, named_schema, speak_of_json
+from api_service.providers.openai_functions import CHOICE_MODES, function_of
 from api_service.providers.unsupported import Refusals
-from marsys.v1 import GenerateRequest, ToolChoiceMode, ToolDefinition
-
-_NO_PARAMETERS = '{"type":"object","properties":{}}'
-_MODES = {
-    ToolChoiceMode.TOOL_CHOICE_MODE_AUTO: "auto",
-    ToolChoiceMode.TOOL_CHOICE_MODE_NONE: "none",
-    ToolChoiceMode.TOOL_CHOICE_MODE_REQUIRED: "required",
-}
+from marsys.v1 import GenerateRequest
 
 
 def put_tools(
@@ -30,33 +20,37 @@ def put_tools(
     """
     if not request.tools:
         return
+    # Strict is what the provider does where nothing is said of it.
     body["tools"] = [
-        _tool(tool, f"tools[{index}]", upstream, refusals)
+        {"type": "function", "strict": False}
+        | function_of(tool, f"tools[{index}]", upstream, refusals)
         for index, tool in enumerate(request.tools)
     ]
     choice = request.tool_choice
     if choice.tool_name:
         body["tool_choice"] = {"type": "function", "name": choice.tool_name}
-    elif choice.mode in _MODES:
-        body["tool_choice"] = _MODES[choice.mode]
+    elif choice.mode in CHOICE_MODES:
+        body["tool_choice"] = CHOICE_MODES[choice.mode]
     if choice.HasField("allow_parallel_calls"):
         body["parallel_tool_calls"] = choice.allow_parallel_calls
 
 
-def _tool(tool: ToolDefinition, path: str, upstream: Upstream, refusals: Refusals) -> JsonObject:
-    item: JsonObject = {"type": "function", "name": tool.name}
-    if tool.description:
-        item["description"] = tool.description
-    item["parameters"] = orjson.Fragment(tool.parameters_json or _NO_PARAMETERS)
-    item["strict"] = False  # strict is what the provider does where the key is missing
-    if tool.strict and not upstream.row.strict_tools:
-        refusals.refuse(f"{path}.strict", f"{upstream.row.name} has no strict tools")
-    elif tool.strict:
-        try:
-            item["parameters"] = strict_schema(json.loads(tool.parameters_json or _NO_PARAMETERS))
-            item["strict"] = True
-        except NotStrict as error:
-            refusals.refuse(f"{path}.strict", f"the schema can't be strict: {error}")
-    if tool.HasField("cache_breakpoint"):
-        refusals.refuse(f"{path}.cache_breakpoint", "tools take no cache mark on this wire")
-    return item
+def put_format(
+    body: JsonObject, request: GenerateRequest, upstream: Upstream, refusals: Refusals
+) -> None:
+    """Put the form that the caller wants into the body.
+
+    Raises:
+        ServiceError: the provider does not take it.
+    """
+    form = request.output_format
+    kind = form.WhichOneof("format")
+    if kind == "json_object":
+        body["text"] = {"format": {"type": "json_object"}}
+        if upstream.row.json_word and not speak_of_json(request.messages):
+            body["input"].append(JSON_HINT)
+    elif kind == "json_schema":
+        schema = named_schema(form.json_schema, refusals)
+        body["text"] = {"format": {"type": "json_schema"} | schema}
+    elif kind in ("regex", "grammar", "choice"):
+        refusals.refuse(f"output_format.{kind}", f"{upstream.row.name} does not take it")

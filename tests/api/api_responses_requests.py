@@ -8,7 +8,7 @@ stored conversations, background mode) goes through provider options and provide
 - what is the provider's default is left out or told everywhere: tool choice "auto", plain text as
   the form, detail "auto", no annotations, `store`; null is the same as nothing;
 - ids and statuses of tool results, and probabilities of tokens, are not read by a model;
-- tools in one order, and the demanded properties of their schemas too.
+- tools and `include` in one order, and the demanded properties of schemas too.
 """
 
 from __future__ import annotations
@@ -237,6 +237,8 @@ def as_openai_sees(body: dict[str, Any]) -> dict[str, Any]:
     if instructions := seen.pop("instructions", None):
         items = [{"role": "system", "content": instructions}, *items]
     seen["input"] = [_item(item) for item in items]
+    if "include" in seen:
+        seen["include"].sort()
     if seen.get("tool_choice") == "auto":
         del seen["tool_choice"]
     if seen.get("text", {}).get("format", {}).get("type") == "text":
@@ -258,10 +260,13 @@ def without_defaults(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, 
     for key, value in (
         ("temperature", 0.7),
         ("max_output_tokens", 8192),
-        ("include", ["reasoning.encrypted_content"]),
     ):
         if key not in theirs and rest.get(key) == value:
             del rest[key]
+    if "reasoning.encrypted_content" not in theirs.get("include", []):
+        rest["include"] = [one for one in rest.get("include", []) if "encrypted" not in one]
+        if not rest["include"] and "include" not in theirs:
+            del rest["include"]
     reasoning, given = dict(rest.pop("reasoning", {})), theirs.get("reasoning", {})
     for key, value in (("effort", "low"), ("summary", "auto")):
         if key not in given and reasoning.get(key) == value:

@@ -166,16 +166,28 @@ def test_stream_is_for_the_service_to_say() -> None:
 
 
 def test_defaults_yield_to_provider_options() -> None:
-    options = {"temperature": "1", "max_output_tokens": "null", "include": "[]", "store": "true"}
+    options = {"temperature": "1", "max_output_tokens": "null", "store": "true"}
     body, _ = encoded(ask("openai/gpt-4o", providerOptionsJson=options))
     assert body["temperature"] == 1
     assert body["max_output_tokens"] is None
-    assert body["include"] == []
     assert body["store"] is True
 
 
+def test_options_add_to_what_the_service_says() -> None:
+    options = {
+        "include": '["message.output_text.logprobs","reasoning.encrypted_content"]',
+        "tools": '[{"type":"web_search"}]',
+        "reasoning": '{"context":"auto"}',
+    }
+    request = ask("openai/gpt-5", tools=[TOOL], config=effort("LOW"), providerOptionsJson=options)
+    body, _ = encoded(request)
+    assert body["include"] == ["message.output_text.logprobs", "reasoning.encrypted_content"]
+    assert [tool["type"] for tool in body["tools"]] == ["web_search", "function"]
+    assert body["reasoning"] == {"effort": "low", "context": "auto"}
+
+
 def test_options_of_another_kind_win_whole() -> None:
-    options = {"tools": "null", "reasoning": "null", "text": '"x"'}
+    options = {"tools": "null", "reasoning": "null", "text": '"x"', "include": "null"}
     request = ask(
         "openai/gpt-5",
         tools=[TOOL],
@@ -185,6 +197,7 @@ def test_options_of_another_kind_win_whole() -> None:
     )
     body, _ = encoded(request)
     assert (body["tools"], body["reasoning"], body["text"]) == (None, None, "x")
+    assert body["include"] is None
 
 
 def test_what_a_model_was_seen_to_refuse_is_left_out() -> None:
@@ -240,3 +253,22 @@ def test_sampling_where_nothing_is_reasoned(model: str) -> None:
     healed = frozenset({"temperature"})
     request = ask(f"openai/{model}", config=config | effort("NONE"))
     assert refused(request, refused=healed)[1] == "config.temperature"
+
+
+def test_prompts_are_counted_by_the_provider() -> None:
+    codec, target = ResponsesCodec(), Upstream(OPENAI, "gpt-5")
+    request = ask("openai/gpt-5", tools=[TOOL], config={"maxTokens": 99})
+    wire = codec.encode_count(request, target, EventWriter())
+    body = json.loads(wire.body)
+    assert wire.path == "/responses/input_tokens"
+    assert body.keys() == {"model", "input", "tools", "reasoning"}
+    assert codec.decode_count(target, b'{"object":"response.input_tokens","input_tokens":11}') == 11
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b'{"input_tokens":-1}', b'{"input_tokens":"9"}']
+)
+def test_counts_that_can_not_be_read(body: bytes) -> None:
+    with pytest.raises(ServiceError) as caught:
+        ResponsesCodec().decode_count(Upstream(OPENAI, "gpt-5"), body)
+    assert caught.value.error.reason == ErrorReason.ERROR_REASON_MALFORMED_RESPONSE
