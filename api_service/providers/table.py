@@ -53,7 +53,7 @@ class ProviderRow:
         betas: features still in test that every request asks for (Anthropic).
         strip: prefixes that the model's name loses.
         dotted_names: whether its models' names hold dots; else claude-opus-4.6 is claude-opus-4-6.
-        base_suffix: the version that a base URL ends with, which it gets where it names none, as the
+        base_suffix: the version that a base URL ends with; it gets it where it names none, as the
             provider's own SDK wants it.
         models_path: path of its model list; empty: none.
         billing_url: where credits are bought; empty: unknown.
