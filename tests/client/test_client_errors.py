@@ -105,6 +105,26 @@ def test_retries_before_a_failure_are_logged(service, api_model, caplog):
     assert caplog.messages == ["Server error 503 from m. Retry 1/3 after 1.0s"]
 
 
+@pytest.mark.parametrize(
+    ("status", "number", "seconds", "line"),
+    [
+        (503, 2, 2.17, "Server error 503 from m. Retry 2/3 after 2.0s"),  # jitter isn't told
+        (503, 1, 1.5, "Server error 503 from m. Retry 1/3 after 1.5s"),  # the provider's own wait
+        (429, 3, 30, "Rate limit (429) from m. Retry 3/3 after 30.0s"),
+        (408, 1, 1, "Error 408 from m. Retry 1/3 after 1.0s"),
+    ],
+)
+def test_how_retries_are_logged(service, api_model, caplog, status, number, seconds, line):
+    attempt = Attempt(number=number, http_status=status, model="vendor/m")
+    attempt.delay.FromMilliseconds(round(seconds * 1000))
+    wanted = ContractError(reason=ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE, max_retries=3)
+    wanted.attempts.extend([attempt, Attempt(number=number + 1, http_status=status)])
+    service.fail(wanted)
+    with pytest.raises(ModelAPIError):
+        api_model.run(HELLO)
+    assert caplog.messages == [line]
+
+
 def test_a_token_limit(service, api_model):
     service.fail(
         ContractError(

@@ -62,8 +62,10 @@ def log_attempt(attempt: Mapping[str, Any], max_retries: int) -> None:
     status = attempt["http_status"]
     if status == 429:
         what = "Rate limit (429)"
-    elif status is not None:
+    elif status is not None and status >= 500:
         what = f"Server error {status}"
+    elif status is not None:
+        what = f"Error {status}"
     else:
         what = attempt["reason"].replace("_", " ").capitalize() or "Error"
     model = attempt["model"].rpartition("/")[2] or "the model"
@@ -73,8 +75,14 @@ def log_attempt(attempt: Mapping[str, Any], max_retries: int) -> None:
         model,
         attempt["number"],
         max_retries,
-        attempt["delay"] or 0.0,
+        _told_delay(attempt["delay"] or 0.0, attempt["number"]),
     )
+
+
+def _told_delay(delay: float, retry: int) -> float:
+    """The delay without the service's jitter, which makes it up to a tenth longer."""
+    nominal = 2.0 ** (retry - 1)
+    return nominal if nominal <= delay <= nominal * 1.1 else delay
 
 
 def log_success(attempts: Sequence[Attempt]) -> None:
