@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 _NO_SAMPLING = frozenset({"temperature", "top_p", "top_k", "min_p", "repetition_penalty"})
+_SAMPLED_AT_REST = frozenset({"temperature", "top_p"})
 _PENALTIES = frozenset({"frequency_penalty", "presence_penalty"})
 _OPENAI_REASONING = _NO_SAMPLING | _PENALTIES | {"stop_sequences"}
 _CLAUDE_SAMPLING = frozenset({"temperature", "top_p", "top_k"})
@@ -38,7 +39,7 @@ class Family:
         media_results: whether tool results may hold media (Google).
         signed_calls: whether tool calls of the present turn must carry a signature (Google).
         samples_at_rest: whether they take temperature and top_p with the effort "none" (OpenAI).
-        cache_marks: whether contents may carry cache marks (OpenAI Responses).
+        cache_marks: whether contents may carry cache marks (OpenAI).
     """
 
     name: str
@@ -66,6 +67,12 @@ class Family:
         if "reasoning" in refused:
             family = replace(family, efforts=frozenset(), budget=False, adaptive=False)
         return family
+
+    def at_effort(self, effort: str, refused: frozenset[str] = frozenset()) -> Family:
+        """What the models take at an effort, apart from what one of them turned out to refuse."""
+        if effort != "none" or not self.samples_at_rest:
+            return self
+        return replace(self, refuses=self.refuses - _SAMPLED_AT_REST | refused)
 
 
 UNKNOWN = Family("unknown", re.compile(""))

@@ -29,6 +29,7 @@ def put_config(
         ServiceError: a set parameter can't be honoured.
     """
     reasoning = reasoning_of(request, upstream, family, refusals)
+    family = family.at_effort(reasoning.get("effort", ""), upstream.refused)
     put_fields(body, request, upstream, family, refusals)
     _put_defaults(body, request, upstream, family, reasoning)
     if reasoning:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from api_service.providers.capabilities import Family
 from api_service.providers.codec import Upstream
 from api_service.providers.generation_config import (
@@ -17,7 +15,6 @@ from api_service.providers.openai_effort import reasoning_of
 from api_service.providers.unsupported import Refusals
 from marsys.v1 import GenerateRequest
 
-_SAMPLING = frozenset({"temperature", "top_p"})
 SUMMARY = "reasoning.summary"
 """How Upstream.refused names summaries of reasoning, which the service itself asks for."""
 
@@ -35,9 +32,7 @@ def put_config(
         ServiceError: a set parameter can't be honoured.
     """
     reasoning = _reasoning(request, upstream, family, refusals)
-    if reasoning.get("effort") == "none" and family.samples_at_rest:
-        refuses = family.refuses - _SAMPLING | upstream.refused
-        family = replace(family, refuses=refuses)
+    family = family.at_effort(reasoning.get("effort", ""), upstream.refused)
     put_fields(body, request, upstream, family, refusals)
     _put_defaults(body, request, upstream, family)
     _raise_limit(body, upstream, refusals)
