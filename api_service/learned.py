@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 
+from api_service.providers.google_state import SIGNATURES
 from api_service.target import Target
 from marsys.v1 import ErrorReason, GenerateRequest, ModelError, UnsupportedPolicy
 
@@ -12,6 +13,13 @@ _MOST_MODELS = 1024
 _MALFORMED = (400, 422)
 # OpenAI shows summaries of some models' reasoning only to organisations that it knows.
 _SUMMARY = re.compile(r"reasoning[ .]summar(?:y|ies)", re.IGNORECASE)
+
+# Google takes signatures of other models and keys for corrupted.
+_SIGNATURE = re.compile(
+    r"(?:invalid|corrupt\w*) thought[ _]?signature"
+    r"|thought[ _]?signature is (?:invalid|corrupt|not valid)",
+    re.IGNORECASE,
+)
 
 
 class Learned:
@@ -38,7 +46,9 @@ class Learned:
         name = _refused_by(error)
         if not name or name in target.upstream.refused:
             return None
-        if not _chosen(target, request, name):
+        if name == SIGNATURES:  # of this conversation alone
+            pass
+        elif not _chosen(target, request, name):
             self._remember(target, name)
         elif request.on_unsupported != UnsupportedPolicy.UNSUPPORTED_POLICY_WARN:
             return None  # the provider's words say it best
@@ -65,6 +75,8 @@ def _refused_by(error: ModelError) -> str:
         return "stream_options"
     if _SUMMARY.search(error.message):
         return "reasoning.summary"
+    if _SIGNATURE.search(error.message):
+        return SIGNATURES
     if error.reason != ErrorReason.ERROR_REASON_UNSUPPORTED_PARAMETER:
         return ""
     where, _, field = error.field.partition(".")

@@ -42,7 +42,7 @@ class Upstream:
         model: the model's name at the provider.
         redact: hides the request's credentials in a text.
         refused: what the model has been seen to refuse, beyond what its family is known to: fields
-            of GenerationConfig, "stream_options", or "reasoning.summary".
+            of GenerationConfig, or what only the service chooses ("stream_options").
         json_mode: whether the caller wants JSON for an answer, where the provider may not hold the
             model to it and the model may put a code fence around it.
     """

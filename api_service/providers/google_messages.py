@@ -16,6 +16,7 @@ from api_service.providers.google_state import (
     ISSUER,
     NO_SIGNATURE,
     SIGNATURE,
+    SIGNATURES,
     is_made,
 )
 from api_service.providers.google_tools import result_object
@@ -40,6 +41,7 @@ class ContentEncoder:
         self._row = upstream.row
         self._model = upstream.model
         self._family = family
+        self._signs = SIGNATURES not in upstream.refused
         self._refusals = refusals
         self._contents: list[JsonObject] = []
         self._names: dict[str, str] = {}  # tool call id -> name of the tool
@@ -230,7 +232,9 @@ class ContentEncoder:
     def _signed(self, item: JsonObject, part: Part, path: str) -> JsonObject:
         """The item with the signature that its part came with."""
         self._check_state(part, path)
-        if part.opaque_state.issuer == ISSUER:
+        if part.opaque_state.issuer == ISSUER and not self._signs:
+            self._refusals.drop(f"{path}.opaque_state", f"{self._row.name} refused it")
+        elif part.opaque_state.issuer == ISSUER:
             try:
                 item[SIGNATURE] = part.opaque_state.data.decode()
             except UnicodeDecodeError:

@@ -10,6 +10,9 @@ ISSUER = "google_generate_content"
 SIGNATURE = "thoughtSignature"
 """Key of a part under which its signature stands, as base64 text."""
 
+SIGNATURES = "thought_signature"
+"""How Upstream.refused names the signatures of the conversation."""
+
 # What an answer says about itself. It has no place in the contents that go back.
 ABOUT_ANSWER = frozenset(
     {

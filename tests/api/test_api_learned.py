@@ -129,6 +129,26 @@ async def test_summaries_of_reasoning_are_left_out(caller: Caller, upstream: Ups
     assert answer.message.parts[0].text.text == "Hi"
 
 
+async def test_signatures_of_another_model_are_left_out(caller: Caller, upstream: Upstream) -> None:
+    content = {"parts": [{"text": "Hi"}], "role": "model"}
+    done = {"candidates": [{"content": content, "finishReason": "STOP"}], "responseId": "r"}
+    refused = {"code": 400, "message": "Corrupted thought signature.", "status": "INVALID_ARGUMENT"}
+    upstream.script(reply(400, {"error": refused}), reply(200, done))
+    state = {"issuer": "google_generate_content", "data": "U0lH"}
+    messages = [
+        {"role": "ROLE_USER", "parts": [{"text": {"text": "Hi"}}]},
+        {"role": "ROLE_ASSISTANT", "parts": [{"text": {"text": "Yes?"}, "opaqueState": state}]},
+        {"role": "ROLE_USER", "parts": [{"text": {"text": "Bye"}}]},
+    ]
+    request = ask("google/gemini-2.5-flash", messages=messages)
+    answer = await caller.generate(request)
+    sent = [seen.body["contents"][1]["parts"][0] for seen in upstream.seen]
+    assert sent == [{"text": "Yes?", "thoughtSignature": "SIG"}, {"text": "Yes?"}]
+    assert [one.field for one in answer.warnings] == ["messages[1].parts[0].opaque_state"]
+    await caller.generate(request)
+    assert "thoughtSignature" in upstream.seen[2].body["contents"][1]["parts"][0]
+
+
 async def test_a_server_that_always_refuses_is_not_asked_for_ever(
     caller: Caller, upstream: Upstream
 ) -> None:
