@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import enum
 import json
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.text import Text
@@ -33,8 +37,9 @@ def show(stream: ResponseStream, taken: list[str] | None = None) -> Shown:
     console = to_stderr()
     thinking = False
     ended_line = True
+    stopped = threading.Event()
     try:
-        with stream:
+        with _ctrl_c(stream, stopped), stream:
             for chunk in stream:
                 if chunk["thinking"]:
                     console.print(Text(chunk["thinking"], style="dim italic"), end="")
@@ -56,14 +61,37 @@ def show(stream: ResponseStream, taken: list[str] | None = None) -> Shown:
                     _end_line(ended_line)
                     ended_line = True
                     dim(summary(chunk["response"]))
-    except KeyboardInterrupt:
+    except BaseException as error:
         _end_line(ended_line)
-        dim("interrupted")
-        return Shown.INTERRUPTED
-    except BaseException:
-        _end_line(ended_line)
-        raise
-    return Shown.WHOLE
+        if not stopped.is_set() and not isinstance(error, KeyboardInterrupt):
+            raise
+        stopped.set()
+        ended_line = True
+    if not stopped.is_set():
+        return Shown.WHOLE
+    _end_line(ended_line)
+    dim("interrupted")
+    return Shown.INTERRUPTED
+
+
+@contextmanager
+def _ctrl_c(stream: ResponseStream, stopped: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C cancel the call once it runs.
+
+    An exception at any place, which is what Ctrl-C is else, may be lost within gRPC.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        stopped.set()
+        if not stream.opened:
+            raise KeyboardInterrupt
+        stream.close()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def summary(response: HarmonizedResponse) -> str:

@@ -98,6 +98,11 @@ class ResponseStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
             self._take(message)
         return self._pop()
 
+    @property
+    def opened(self) -> bool:
+        """Whether the service has begun to answer."""
+        return self._opened is not None
+
     def close(self) -> None:
         """Stop: the call is cancelled if it still runs. May be called at any time."""
         self._ended = True
