@@ -64,7 +64,7 @@ CASES = (
     Case("burst, coalescing relay", "burst", "stream", 250, metadata="coalesce"),
     Case("burst, a chunk a write", "single", "stream", 250),
     Case("paced", "paced", "stream", 64, concurrency=32),
-    Case("unary, one at a time", "burst", "unary", 400, concurrency=1),
+    Case("unary, one at a time", "burst", "unary", 1000, concurrency=1),
 )
 
 

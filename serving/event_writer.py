@@ -18,13 +18,9 @@ from marsys.v1 import (
     GenerationStarted,
     OpaqueState,
     Part,
-    PartDelta,
     PartFinished,
     PartStarted,
-    ReasoningPart,
-    RefusalPart,
     StreamEvent,
-    TextPart,
     ToolCallPart,
     Usage,
     UsageUpdated,
@@ -68,30 +64,29 @@ class OpenPart:
         """The text, or a tool call's arguments, so far."""
         return "".join(self._chunks)
 
-    def _started(self) -> Part:
-        return self._part("")
-
-    def _finished(self) -> Part:
-        part = self._part(self.text)
-        if self.opaque_state is not None:
-            part.opaque_state.CopyFrom(self.opaque_state)
-        return part
-
-    def _part(self, text: str) -> Part:
+    def _put(self, part: Part, text: str) -> None:
+        """Write the part, with a text, into an empty one."""
         if self._kind == "text":
-            return Part(text=TextPart(text=text, citations=self.citations if text else ()))
-        if self._kind == "reasoning":
-            return Part(reasoning=ReasoningPart(text=text, redacted=self.redacted))
-        if self._kind == "refusal":
-            return Part(refusal=RefusalPart(text=text))
-        call = ToolCallPart(id=self._call_id, name=self._name, arguments_json=text)
-        return Part(tool_call=call)
+            part.text.text = text
+            if text and self.citations:
+                part.text.citations.extend(self.citations)
+        elif self._kind == "reasoning":
+            part.reasoning.text = text
+            part.reasoning.redacted = self.redacted
+        elif self._kind == "refusal":
+            part.refusal.text = text
+        else:
+            part.tool_call.id = self._call_id
+            part.tool_call.name = self._name
+            part.tool_call.arguments_json = text
 
     def _delta(self) -> StreamEvent:
         chunks = self._chunks[self._sent :]
         self._sent = len(self._chunks)
         text = chunks[0] if len(chunks) == 1 else "".join(chunks)
-        delta = PartDelta(part_index=self.index)
+        event = StreamEvent()
+        delta = event.part_delta
+        delta.part_index = self.index
         if self._kind == "text":
             delta.text = text
         elif self._kind == "reasoning":
@@ -100,7 +95,7 @@ class OpenPart:
             delta.refusal = text
         else:
             delta.arguments_json = text
-        return StreamEvent(part_delta=delta)
+        return event
 
 
 class EventWriter:
@@ -162,8 +157,13 @@ class EventWriter:
             return
         self._flush()
         part.closed = True
-        finished = PartFinished(part_index=part.index, part=part._finished())
-        self._events.append(StreamEvent(part_finished=finished))
+        event = StreamEvent()
+        finished = event.part_finished
+        finished.part_index = part.index
+        part._put(finished.part, part.text)
+        if part.opaque_state is not None:
+            finished.part.opaque_state.CopyFrom(part.opaque_state)
+        self._events.append(event)
 
     def add(self, part: Part) -> None:
         """A part that came whole, without deltas."""
@@ -217,8 +217,10 @@ class EventWriter:
     def _opened(self, part: OpenPart) -> OpenPart:
         self._flush()
         self._parts.append(part)
-        start = PartStarted(part_index=part.index, part=part._started())
-        self._events.append(StreamEvent(part_started=start))
+        event = StreamEvent()
+        event.part_started.part_index = part.index
+        part._put(event.part_started.part, "")
+        self._events.append(event)
         return part
 
     def _flush(self) -> None:

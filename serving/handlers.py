@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
 import time
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, NoReturn, TypeVar
 
@@ -53,7 +53,7 @@ def call_of(context: Context, *, stream: bool = False) -> Call:
     for key, value in context.invocation_metadata() or ():
         if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             request_id = value
-    request_id = request_id or uuid.uuid4().hex
+    request_id = request_id or os.urandom(16).hex()
     logs.request_id.set(request_id)
     left = context.time_remaining()
     deadline = None if left is None else time.monotonic() + left
@@ -107,9 +107,10 @@ class InferenceServicer(InferenceServiceServicer):
             with self._drain.call():
                 validate(request)
                 fold = Fold()
+                numbers = _Numbers(call)
                 async with aclosing(self._events(request, call)) as batches:
                     async for events in batches:
-                        for event in events:
+                        for event in numbers.put(events):
                             fold.add(event)
                 return fold.result()
         except Exception as error:
@@ -122,10 +123,12 @@ class InferenceServicer(InferenceServiceServicer):
         try:
             with self._drain.call():
                 validate(_inner(request))
+                numbers = _Numbers(call)
                 async with aclosing(self._events(request.request, call)) as batches:
                     async for events in batches:
                         if events:
-                            yield StreamGenerateResponse(events=events)
+                            yield StreamGenerateResponse(events=numbers.put(events))
+                numbers.check_end()
         except Exception as error:
             await _abort(context, call, error)
 
@@ -146,26 +149,39 @@ class InferenceServicer(InferenceServiceServicer):
         except Exception as error:
             await _abort(context, call, error)
 
-    async def _events(
-        self, request: GenerateRequest, call: Call
-    ) -> AsyncGenerator[Sequence[StreamEvent], None]:
-        """The generator's events, numbered, with the request id in their header."""
-        sequence = 0
-        finished = False
-        batches: Any = self._generator.generate(request, call)
-        async with aclosing(batches):
-            async for events in batches:
-                for event in events:
-                    event.sequence = sequence
-                    sequence += 1
-                    if event.HasField("started"):
-                        event.started.request_id = call.request_id
-                        if not event.started.response_id:
-                            event.started.response_id = f"marsys-{call.request_id}"
-                    elif event.HasField("finished"):
-                        finished = True
-                yield events
-        if not finished:
+    def _events(self, request: GenerateRequest, call: Call) -> Any:
+        """The generator's batches of events: an async generator, which must be closed."""
+        return self._generator.generate(request, call)
+
+
+class _Numbers:
+    """Numbers the events of a generation, and puts the request id into their header."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._next = 0
+        self._finished = False
+
+    def put(self, events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
+        """The events, changed in place."""
+        for event in events:
+            event.sequence = self._next
+            self._next += 1
+            if event.HasField("started"):
+                event.started.request_id = self._call.request_id
+                if not event.started.response_id:
+                    event.started.response_id = f"marsys-{self._call.request_id}"
+            elif event.HasField("finished"):
+                self._finished = True
+        return events
+
+    def check_end(self) -> None:
+        """The generation has ended.
+
+        Raises:
+            StreamError: it did so without its terminal event.
+        """
+        if not self._finished:
             raise StreamError("the generation ended without its terminal event")
 
 

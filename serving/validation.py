@@ -32,6 +32,9 @@ _RANGES: dict[str, tuple[float, bool, float]] = {
     "presence_penalty": (-2, True, 2),
     "repetition_penalty": (0, False, 2),
 }
+# An enum lists its values anew whenever it is asked.
+_EFFORTS = frozenset(ReasoningEffort.values())
+_UNSUPPORTED_POLICIES = frozenset(UnsupportedPolicy.values())
 _MAX_STOPS = 16
 _MAX_TOOLS = 512
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -53,7 +56,7 @@ def validate(request: GenerateRequest) -> None:
         _check_config(request.config, "config")
     _check_tools(request)
     _check_output_format(request, "output_format")
-    if request.on_unsupported not in UnsupportedPolicy.values():
+    if request.on_unsupported not in _UNSUPPORTED_POLICIES:
         raise invalid("on_unsupported", "is no known policy")
     if request.HasField("policy"):
         _check_policy(request.policy, "policy")
@@ -62,11 +65,11 @@ def validate(request: GenerateRequest) -> None:
 
 
 def _check_config(config: GenerationConfig, path: str) -> None:
-    set_fields = {field.name for field, _ in config.ListFields()}
-    for name, (low, low_allowed, high) in _RANGES.items():
-        if name not in set_fields:
+    for descriptor, value in config.ListFields():
+        name = descriptor.name
+        if name not in _RANGES:
             continue
-        value = getattr(config, name)
+        low, low_allowed, high = _RANGES[name]
         above = value >= low if low_allowed else value > low
         if not (math.isfinite(value) and above and value <= high):
             bound = f"{low:g}" if low_allowed else f"above {low:g}"
@@ -79,11 +82,11 @@ def _check_config(config: GenerationConfig, path: str) -> None:
             raise invalid(f"{path}.stop_sequences[{index}]", "must not be empty")
     if config.HasField("prompt_cache_key") and not 0 < len(config.prompt_cache_key) <= 64:
         raise invalid(f"{path}.prompt_cache_key", "must be 1 to 64 characters")
-    reasoning = config.reasoning
-    if reasoning.HasField("effort") and reasoning.effort not in ReasoningEffort.values():
-        raise invalid(f"{path}.reasoning.effort", "is no known effort")
-    if reasoning.HasField("budget_tokens") and reasoning.budget_tokens < 0:
-        raise invalid(f"{path}.reasoning.budget_tokens", "must be 0 or more")
+    if config.HasField("reasoning"):
+        if config.reasoning.effort not in _EFFORTS:
+            raise invalid(f"{path}.reasoning.effort", "is no known effort")
+        if config.reasoning.budget_tokens < 0:
+            raise invalid(f"{path}.reasoning.budget_tokens", "must be 0 or more")
 
 
 def _check_tools(request: GenerateRequest) -> None:

@@ -1,8 +1,8 @@
 """The two fake providers, which others wrote, told what to do in one way.
 
-A script is a dict: `text`, `reasoning`, `tools` (name and arguments), `finish`, `usage` (whether it
-matters), `status`, `first_status` (then the answer), `overflow`, and `fault` in a stream:
-"disconnect", "truncate", "corrupt" or "stall".
+A script is a dict: `text`, `reasoning`, `tools` (name and arguments), `then` (the text after their
+results), `finish`, `usage` (whether it matters), `status`, `first_status` (then the answer),
+`overflow`, and `fault` in a stream: "disconnect", "truncate", "corrupt" or "stall".
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import json
 import os
 import shutil
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from llmock.pytest_plugin import LLMock
 from llmock.scenarios import Reply, ToolCall
@@ -36,17 +35,54 @@ _USAGE = {
     "promptTokenCount": 12,
     "candidatesTokenCount": 9,
 }
-_PIECES = 4  # chunks of a stream before its fault
+_PIECES = 6  # chunks of a stream before its fault: by then every wire has told some of its text
 
 
 class CannotScript(Exception):
     """The fake knows no such thing."""
 
 
+class Fake(Protocol):
+    """A fake provider.
+
+    Attributes:
+        name: what the matrix calls it.
+        breaks_once: whether only the first of several answers is broken where one is.
+    """
+
+    name: str
+    breaks_once: bool
+
+    def base_url(self, provider: str) -> str:
+        """Where it plays a provider."""
+        ...
+
+    def script(self, prompt: str, script: dict[str, Any]) -> None:
+        """Say what comes of the prompt.
+
+        Raises:
+            CannotScript: it knows no such thing.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Wait until no request is being answered."""
+        ...
+
+    def judge(self) -> None:
+        """Demand a good verdict on the caller, where it gives any.
+
+        Raises:
+            AssertionError: it is a bad one.
+        """
+        ...
+
+
 class LlmockFake:
     """llmock, from PyPI."""
 
     name = "llmock"
+    breaks_once = True
 
     def __init__(self, llmock: LLMock) -> None:
         self._llmock = llmock
@@ -63,7 +99,7 @@ class LlmockFake:
         if script.get("overflow"):
             mock.context_overflow()
         if "status" in script:
-            mock.fail(script["status"], times=None)
+            mock.fail(script["status"], times=None, retry_after=0.1)
         if script.get("first_status") == 429:
             mock.rate_limit(retry_after=0.2)
         elif "first_status" in script:
@@ -74,18 +110,25 @@ class LlmockFake:
         elif "text" in script:
             mock.reply(script["text"], times=None)
         if script.get("fault") == "stall":
-            mock.stall(after_chunks=2, seconds=20.0)
+            mock.stall(after_chunks=_PIECES, seconds=20.0)
         elif "fault" in script:
+            mock.pace(50)  # so that it sees the caller leave before it has said all
             getattr(mock, script["fault"])(after_chunks=_PIECES)
 
-    def sent(self, prompt: str) -> list[str]:
-        return [json.dumps(record.body) for record in self._llmock.requests]
+    def settle(self) -> None:
+        """Wait until no request is being answered."""
+        _ = self._llmock.requests
+
+    def judge(self) -> None:
+        """Its verdict on the caller must be clean, warnings included."""
+        self._llmock.assert_resilient(strict=True)
 
 
 class AimockFake:
     """aimock, from npm; its scripts are files that it reads at its start."""
 
     name = "aimock"
+    breaks_once = False
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -96,12 +139,11 @@ class AimockFake:
     def script(self, prompt: str, script: dict[str, Any]) -> None:
         _fixtures(prompt, script)  # they were written before the start
 
-    def sent(self, prompt: str) -> list[str]:
-        with urllib.request.urlopen(f"{self._url}/__aimock/journal", timeout=10) as response:
-            entries = json.load(response)
-        # It keeps requests in OpenAI's words, without what those don't know.
-        bodies = [json.dumps(entry.get("body")) for entry in entries]
-        return [body for body in bodies if prompt in body]
+    def settle(self) -> None:
+        """It needs no time."""
+
+    def judge(self) -> None:
+        """It has no verdict."""
 
 
 def aimock_command() -> list[str] | None:
@@ -167,11 +209,14 @@ def _fixtures(prompt: str, script: dict[str, Any]) -> list[dict[str, Any]]:
     if fault == "corrupt":
         raise CannotScript("it spoils whole answers, not chunks")
     if fault == "disconnect":
-        fixture |= {"latency": 20, "disconnectAfterMs": 100}
+        fixture |= {"latency": 20, "disconnectAfterMs": 200}
     elif fault == "truncate":
-        fixture["truncateAfterChunks"] = _PIECES
+        fixture |= {"latency": 20, "truncateAfterChunks": _PIECES}
     elif fault == "stall":
-        fixture["latency"] = 1000
+        fixture["latency"] = 400
+    if "then" in script:
+        told = {"match": match | {"hasToolResult": True}, "response": {"content": script["then"]}}
+        return [told, fixture | {"match": match | {"hasToolResult": False}}]
     if "first_status" not in script:
         return [fixture] if response else []
     first = _error(dict(match, sequenceIndex=0), script["first_status"], "Later.", "")

@@ -12,8 +12,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
+import pytest
 from api_upstream import Caller, ask
+from conformance_fakes import Fake
+from conformance_relay import Relay
 
+from marsys.rpc.status import from_rpc_error
 from marsys.v1 import (
     CountTokensRequest,
     ErrorReason,
@@ -37,6 +42,20 @@ PNG = (
     "iZk9HQAAAABJRU5ErkJggg=="
 )
 
+THINKERS = {
+    "openai": "openai/gpt-5",
+    "anthropic": "anthropic/claude-sonnet-4-5",
+    "google": "google/gemini-2.5-pro",
+    "openrouter": "openrouter/deepseek/deepseek-r1",
+    "xai": "xai/grok-3-mini",
+    "custom": "deepseek-reasoner",
+}
+"""Models that reason."""
+_EFFORT = {"effort": "REASONING_EFFORT_HIGH"}
+_BUDGET = {"budgetTokens": 2048}
+THINKS = {name: _BUDGET if name in ("anthropic", "google") else _EFFORT for name in THINKERS}
+"""What they are asked for."""
+
 
 @dataclass
 class Cell:
@@ -47,7 +66,8 @@ class Cell:
         model: the model that is asked, such as "openai/gpt-4o".
         prompt: the user's words, which no other cell uses.
         stream: whether the call is streamed.
-        sent: gives the bodies that the fake was sent for this cell, in order.
+        relay: what stands between the service and the fake.
+        fake: what plays the provider.
         target: fields of ProviderTarget, where the address is the caller's.
     """
 
@@ -55,8 +75,14 @@ class Cell:
     model: str
     prompt: str
     stream: bool
-    sent: Callable[[], list[str]]
+    relay: Relay
+    fake: Fake
     target: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def provider(self) -> str:
+        """The provider's name in the matrix."""
+        return "custom" if self.target else self.model.partition("/")[0]
 
     def request(self, **fields: Any) -> GenerateRequest:
         if self.target:
@@ -67,13 +93,17 @@ class Cell:
         return await self.caller.either(request or self.request(), self.stream)
 
     async def reason(self, **fields: Any) -> ErrorReason.ValueType:
-        policy = {"maxAttempts": 1}
-        error = await self.caller.failure(self.request(policy=policy, **fields), self.stream)
+        error = await self.caller.failure(self.request(**fields), self.stream)
         return error.reason
+
+    def sent(self) -> dict[str, Any]:
+        """The last body that the fake was sent."""
+        body: dict[str, Any] = self.relay.bodies()[-1]
+        return body
 
     def was_sent(self, *words: str) -> None:
         """The last body that the fake was sent holds some words."""
-        body = self.sent()[-1]
+        body = json.dumps(self.sent())
         for word in words:
             assert word in body, f"{word!r} was not sent"
 
@@ -98,6 +128,11 @@ class Feature:
     script: dict[str, Any] = field(default_factory=dict)
     modes: tuple[str, ...] = ("unary", "streaming")
     listed: bool = False
+
+    @property
+    def breaks(self) -> bool:
+        """Whether the fake answers with an error, or breaks its answer."""
+        return bool(self.script.keys() & {"status", "first_status", "overflow", "fault"})
 
 
 def text_of(answer: GenerateResponse) -> str:
@@ -175,11 +210,42 @@ async def tool_result(cell: Cell) -> None:
     cell.was_sent("Rain, 4713.", "get_weather")
 
 
+async def tool_results(cell: Cell) -> None:
+    request = cell.request(tools=[WEATHER])
+    cities = ("Paris", "Rome")
+    parts = [
+        {"toolCall": {"id": city, "name": "get_weather", "argumentsJson": f'{{"city":"{city}"}}'}}
+        for city in cities
+    ]
+    told = [
+        {"toolCallId": "Paris", "content": [{"text": {"text": '{"rain": 4715}'}}]},
+        {"toolCallId": "Rome", "content": [{"text": {"text": "Nobody, 4716."}}], "isError": True},
+    ]
+    results = [{"toolResult": result} for result in told]
+    messages = [
+        {"role": "ROLE_ASSISTANT", "parts": parts},
+        {"role": "ROLE_TOOL", "parts": results},
+    ]
+    request.messages.extend(ask("", messages=messages).messages)
+    assert text_of(await cell.answer(request)) == ANSWER
+    cell.was_sent("4715", "Nobody, 4716.")
+
+
 async def tool_choice(cell: Cell) -> None:
     request = cell.request(tools=[WEATHER], toolChoice={"toolName": "get_weather"})
     assert calls_of(await cell.answer(request)) == [("get_weather", {"city": "Paris"})]
-    body = json.loads(cell.sent()[-1])
+    body = cell.sent()
     assert "get_weather" in json.dumps(body.get("tool_choice") or body.get("toolConfig"))
+
+
+async def tool_choice_modes(cell: Cell) -> None:
+    words = {"AUTO": {"auto"}, "NONE": {"none"}, "REQUIRED": {"required", "any"}}
+    for mode, said in words.items():
+        choice = {"mode": f"TOOL_CHOICE_MODE_{mode}"}
+        answer = await cell.answer(cell.request(tools=[WEATHER], toolChoice=choice))
+        assert text_of(answer) == ANSWER
+        sent = json.dumps(cell.sent().get("tool_choice") or cell.sent().get("toolConfig")).lower()
+        assert any(f'"{word}"' in sent for word in said)
 
 
 async def image(cell: Cell) -> None:
@@ -191,6 +257,15 @@ async def image(cell: Cell) -> None:
     cell.was_sent(PNG)
 
 
+async def image_address(cell: Cell) -> None:
+    request = cell.request()
+    media = {"media": {"uri": "https://example.com/4717.png", "mediaType": "image/png"}}
+    parts = ask("", messages=[{"role": "ROLE_USER", "parts": [media]}]).messages[0].parts
+    request.messages[0].parts.extend(parts)
+    assert text_of(await cell.answer(request)) == ANSWER
+    cell.was_sent("https://example.com/4717.png")
+
+
 async def json_mode(cell: Cell) -> None:
     answer = await cell.answer(cell.request(outputFormat={"jsonObject": {}}))
     assert json.loads(text_of(answer)) == {"city": "Paris"}
@@ -200,7 +275,7 @@ async def response_schema(cell: Cell) -> None:
     schema = {"jsonSchema": {"schemaJson": SCHEMA}}
     answer = await cell.answer(cell.request(outputFormat=schema))
     assert json.loads(text_of(answer)) == {"city": "Paris"}
-    body = json.loads(cell.sent()[-1])
+    body = cell.sent()
     config = body.get("generationConfig", {})
     form = body.get("response_format") or body.get("text") or body.get("output_config")
     assert '"city"' in json.dumps(form or config.get("responseSchema"))
@@ -211,6 +286,36 @@ async def reasoning(cell: Cell) -> None:
     thought = "".join(part.reasoning.text for part in answer.message.parts)
     assert thought == "France, then its capital."
     assert text_of(answer) == ANSWER
+
+
+async def reasoning_kept(cell: Cell) -> None:
+    """The thought before a tool call goes back with the tool's result."""
+    request = cell.request(tools=[WEATHER], config={"reasoning": THINKS[cell.provider]})
+    request.model = THINKERS[cell.provider]
+    answer = await cell.answer(request)
+    (call,) = [part.tool_call for part in answer.message.parts if part.HasField("tool_call")]
+    assert any(part.HasField("reasoning") for part in answer.message.parts)
+    result = {"toolCallId": call.id, "content": [{"text": {"text": "Rain, 4718."}}]}
+    request.messages.append(answer.message)
+    request.messages.extend(
+        ask("", messages=[{"role": "ROLE_TOOL", "parts": [{"toolResult": result}]}]).messages
+    )
+    assert text_of(await cell.answer(request)) == ANSWER
+    cell.was_sent("Rain, 4718.")
+    states = [part.opaque_state.data for part in answer.message.parts if part.opaque_state.data]
+    if cell.provider == "anthropic":
+        assert states
+        cell.was_sent(*(state.decode() for state in states))
+
+
+async def reasoning_asked(cell: Cell) -> None:
+    request = cell.request(config={"reasoning": THINKS[cell.provider]})
+    request.model = THINKERS[cell.provider]
+    assert text_of(await cell.answer(request)) == ANSWER
+    body = cell.sent()
+    config = body.get("generationConfig", {})
+    asked = [body.get(key) for key in ("reasoning", "reasoning_effort", "thinking")]
+    assert any([*asked, config.get("thinkingConfig")])
 
 
 async def length(cell: Cell) -> None:
@@ -264,31 +369,51 @@ async def server_error(cell: Cell) -> None:
     assert text_of(answer) == ANSWER
 
 
-async def overload(cell: Cell) -> None:
+async def unavailable(cell: Cell) -> None:
     assert await cell.reason() == R.ERROR_REASON_SERVICE_UNAVAILABLE
+    assert len(cell.relay.bodies()) == 4
 
 
 async def broken_stream(cell: Cell) -> None:
-    assert await cell.reason() in (
+    """An error comes of it, and what the caller has seen a part of isn't asked again."""
+    call = cell.caller.inference.StreamGenerate(
+        StreamGenerateRequest(request=cell.request()), timeout=30
+    )
+    told = False
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for response in call:
+            told |= any(event.HasField("part_delta") for event in response.events)
+    assert from_rpc_error(caught.value).reason in (
         R.ERROR_REASON_NETWORK_ERROR,
         R.ERROR_REASON_MALFORMED_RESPONSE,
     )
+    if told:
+        assert len(cell.relay.bodies()) == 1
+    if cell.fake.breaks_once:
+        await asyncio.to_thread(cell.fake.settle)
+        assert text_of(await cell.answer()) == ANSWER
+
+
+async def stalled_stream(cell: Cell) -> None:
+    policy = {"idleTimeout": "0.2s", "maxAttempts": 1}
+    assert await cell.reason(policy=policy) == R.ERROR_REASON_TIMEOUT
+    await asyncio.wait_for(cell.relay.left.wait(), 10)
 
 
 async def cancellation(cell: Cell) -> None:
-    """The call ends at once though the provider has more to say, and the service goes on."""
+    """Where the caller leaves in the middle of an answer, the service leaves the provider."""
     request = StreamGenerateRequest(request=cell.request())
     call = cell.caller.inference.StreamGenerate(request, timeout=30)
     async for response in call:
         if any(event.HasField("part_delta") for event in response.events):
             break
+    assert not cell.relay.left.is_set()
     assert call.cancel()
-    await asyncio.sleep(0)
-    assert call.cancelled() or call.done()
+    await asyncio.wait_for(cell.relay.left.wait(), 10)
 
 
 async def models(cell: Cell) -> None:
-    provider = cell.model.partition("/")[0]
+    provider = cell.provider
     page = await cell.caller.models.ListModels(ListModelsRequest(provider=provider))
     assert page.models
     assert all(model.name.startswith(f"{provider}/") for model in page.models)
@@ -302,6 +427,7 @@ async def count_tokens(cell: Cell) -> None:
 TOOL = {"tools": [("get_weather", {"city": "Paris"})]}
 TOOLS = {"tools": [("get_weather", {"city": "Paris"}), ("get_weather", {"city": "Rome"})]}
 SAYS = {"text": ANSWER}
+THOUGHT = {"reasoning": "France, then its capital."}
 UNARY, STREAMING = ("unary",), ("streaming",)
 
 FEATURES = (
@@ -313,12 +439,19 @@ FEATURES = (
     Feature("stop strings", stop, SAYS),
     Feature("tool call", tool_call, TOOL),
     Feature("parallel tool calls", parallel_tool_calls, TOOLS),
-    Feature("one function forced", tool_choice, TOOL),
+    Feature("tool choice: auto, none, required", tool_choice_modes, SAYS),
+    Feature("tool choice: one function", tool_choice, TOOL),
     Feature("tool result", tool_result, SAYS),
-    Feature("image", image, SAYS),
+    Feature("two tool results, one an error", tool_results, SAYS),
+    Feature("image as bytes", image, SAYS),
+    Feature("image by its address", image_address, SAYS),
     Feature("JSON mode", json_mode, {"text": '{"city": "Paris"}'}),
     Feature("response schema", response_schema, {"text": '{"city": "Paris"}'}),
-    Feature("reasoning text", reasoning, SAYS | {"reasoning": "France, then its capital."}),
+    Feature("reasoning text", reasoning, SAYS | THOUGHT),
+    Feature("reasoning effort or budget", reasoning_asked, SAYS),
+    Feature(
+        "reasoning goes back with a tool result", reasoning_kept, TOOL | THOUGHT | {"then": ANSWER}
+    ),
     Feature("finish: length", length, SAYS | {"finish": "length"}),
     Feature("finish: content filter", content_filter, SAYS | {"finish": "content_filter"}),
     Feature("401", unauthorized, {"status": 401}),
@@ -327,12 +460,14 @@ FEATURES = (
     Feature("context overflow", context_overflow, {"overflow": True}),
     Feature("429, Retry-After, then an answer", rate_limit, SAYS | {"first_status": 429}),
     Feature("500, then an answer", server_error, SAYS | {"first_status": 500}),
-    Feature("503", overload, {"status": 503}),
+    Feature("503, four attempts", unavailable, {"status": 503}),
+    Feature("529, four attempts", unavailable, {"status": 529}),
     Feature(
         "connection lost amid the stream", broken_stream, SAYS | {"fault": "disconnect"}, STREAMING
     ),
     Feature("stream ends early", broken_stream, SAYS | {"fault": "truncate"}, STREAMING),
     Feature("chunk that is no JSON", broken_stream, SAYS | {"fault": "corrupt"}, STREAMING),
+    Feature("stream stalls", stalled_stream, SAYS | {"fault": "stall"}, STREAMING),
     Feature("cancellation", cancellation, SAYS | {"fault": "stall"}, STREAMING),
     Feature("model list", models, {}, UNARY, listed=True),
     Feature("token count", count_tokens, {}, UNARY),
