@@ -19,9 +19,15 @@ from api_service.providers.json_text import (
     read_json,
     text_of,
 )
+from api_service.providers.openai_chat_audio import SpokenAnswer
 from api_service.providers.openai_chat_extras import citation_of, image_of
-from api_service.providers.openai_chat_messages import ANNOTATION, ISSUER, STATE_KEYS
-from api_service.providers.openai_chat_reasoning import ReasoningDetails
+from api_service.providers.openai_chat_messages import (
+    ANNOTATION,
+    ISSUER,
+    REASONING_KEYS,
+    STATE_KEYS,
+)
+from api_service.providers.openai_chat_reasoning import ReasoningDetails, Thoughts
 from api_service.providers.openai_chat_tools import ToolCalls
 from api_service.providers.openai_chat_usage import cost_of, usage_of
 from api_service.providers.sse import SseEvent, SseParser, SseTooLarge
@@ -61,8 +67,8 @@ _MAY_BE_EMPTY = (_F.FINISH_REASON_LENGTH, _F.FINISH_REASON_CONTENT_FILTER)
 
 _KNOWN_DELTA_KEYS = frozenset(
     {
-        "role", "content", "refusal", "tool_calls", "reasoning", "reasoning_content",
-        "reasoning_details", "annotations", "images", "name", *STATE_KEYS,
+        "role", "content", "refusal", "tool_calls", *REASONING_KEYS, "reasoning_details",
+        "annotations", "images", "audio", "name", *STATE_KEYS,
     }
 )  # fmt: skip
 _LAST_TIMESTAMP = 253402300799  # the end of year 9999
@@ -79,7 +85,10 @@ class ChatDecoder:
         self._texts: dict[TextKind, OpenPart] = {}
         self._tools = ToolCalls(writer)
         self._details = ReasoningDetails()
+        self._thoughts = Thoughts()
+        self._reasoning_key = ""  # under which the reasoning came
         self._state: JsonObject = {}  # thought signatures of the whole message
+        self._spoken = SpokenAnswer()
         self._annotations: list[JsonObject] = []
         self._citations: list[Citation] = []
         self._moderation: Any = None
@@ -191,7 +200,9 @@ class ChatDecoder:
         if isinstance(content, str):
             self._text("text", content)
         elif isinstance(content, list):
-            self._content_parts(content)
+            self._content_parts(content, whole)
+        if delta.get("audio"):
+            self._audio(delta["audio"])
         refusal = delta.get("refusal")
         if isinstance(refusal, str):
             self._text("refusal", refusal)
@@ -221,15 +232,18 @@ class ChatDecoder:
         if isinstance(details, list) and details:
             told = self._details.add(details)
             self._open("reasoning")
-        text = text_of(delta.get("reasoning")) or text_of(delta.get("reasoning_content")) or told
-        if text:
-            self._text("reasoning", text)
+        for key in REASONING_KEYS:
+            if text := text_of(delta.get(key)):
+                self._reasoning_key = key
+                told = text
+                break
+        self._text("reasoning", told)
         for key in STATE_KEYS:
             if delta.get(key):
                 self._state[key] = delta[key]
                 self._open("reasoning")
 
-    def _content_parts(self, parts: list[Any]) -> None:
+    def _content_parts(self, parts: list[Any], whole: bool) -> None:
         for part in map(object_of, parts):
             kind = part.get("type")
             if kind in ("text", "output_text"):
@@ -237,14 +251,17 @@ class ChatDecoder:
             elif kind == "refusal":
                 self._text("refusal", text_of(part.get("refusal")))
             elif kind == "thinking":
-                thinking = part.get("thinking")
-                for item in list_of(thinking):
-                    self._text("reasoning", text_of(object_of(item).get("text")))
-                self._text("reasoning", text_of(thinking))
+                self._text("reasoning", self._thoughts.add(part, whole))
             elif (image := image_of(part)) is not None:
                 self._writer.add(image)
             else:
                 self._warn("content", f"a part of type {str(kind)[:40]!r} is left out")
+
+    def _audio(self, audio: object) -> None:
+        try:
+            self._text("text", self._spoken.add(audio))
+        except ValueError as error:
+            self._malformed(str(error))
 
     def _text(self, kind: TextKind, text: str) -> None:
         if text:
@@ -263,6 +280,9 @@ class ChatDecoder:
             self._malformed("a tool call in its answer has no name")
         self._close_texts()
         writer = self._writer
+        sound = self._spoken.part(ISSUER)
+        if sound is not None:
+            writer.add(sound)
         for annotation in self._annotations:
             writer.add(_provider_part(ANNOTATION, annotation))
         if reason == _F.FINISH_REASON_STOP and self._tools:
@@ -281,9 +301,7 @@ class ChatDecoder:
     def _close_texts(self) -> None:
         reasoning = self._texts.get("reasoning")
         if reasoning is not None:
-            state = self._details.state() or (
-                dump_json(self._state).encode() if self._state else b""
-            )
+            state = self._details.state() or self._message_state(reasoning.text)
             if state:
                 reasoning.opaque_state = OpaqueState(issuer=ISSUER, data=state)
             reasoning.redacted = not reasoning.text
@@ -293,6 +311,17 @@ class ChatDecoder:
                 text.citations.extend(self._citations)
             else:
                 self._warn("annotations", "there is no text that they could belong to")
+
+    def _message_state(self, reasoning: str) -> bytes:
+        """The keys of the message that go back as they came; empty where there are none."""
+        keys = dict(self._state)
+        row = self._upstream.row
+        if row.reasoning_as_it_came:
+            if thoughts := self._thoughts.blocks():
+                keys["content"] = thoughts
+            elif self._reasoning_key not in ("", row.reasoning_key):
+                keys[self._reasoning_key] = reasoning
+        return dump_json(keys).encode() if keys else b""
 
     def _refuse_error(self, value: Any, named: bool = False) -> None:
         """Raise where an answer or a chunk is, or holds, an error.

@@ -10,7 +10,7 @@ import orjson
 
 from api_service.providers.cache_mark import cache_control, cache_point
 from api_service.providers.codec import Upstream
-from api_service.providers.json_text import JsonObject
+from api_service.providers.json_text import JsonObject, list_of, object_of, text_of
 from api_service.providers.media_kind import media_address, media_kind
 from api_service.providers.unsupported import Refusals
 from marsys.v1 import MediaDetail, MediaPart, Message, Part, Role, ToolResultPart
@@ -22,6 +22,8 @@ ISSUER = "openai_chat"
 # Keys of messages and tool calls that some servers put there and want back (Gemini's thought
 # signatures).
 STATE_KEYS = ("extra_content", "thought_signature")
+REASONING_KEYS = ("reasoning", "reasoning_content")
+"""Keys of messages that hold the reasoning's text."""
 ANNOTATION = "annotation"
 """Type of the provider parts that are annotations other than citations."""
 
@@ -155,7 +157,9 @@ class MessageEncoder:
             if kind == "tool_call":
                 calls.append(self._tool_call(part, here))
             elif kind == "reasoning":
-                self._reasoning(part, here, item, details)
+                self._reasoning(part, here, item, texts, details)
+            elif kind == "media" and (sound := self._sound(part, here)):
+                item["audio"] = sound
             elif kind == "refusal":
                 self._refusal(part.refusal.text, item, texts)
             elif kind == "provider":
@@ -164,7 +168,7 @@ class MessageEncoder:
                 self._refusals.refuse(f"{here}.{kind}", "can't be sent back on this wire protocol")
         if texts:
             item["content"] = _shortest(texts)
-        elif not calls and "refusal" not in item:
+        elif not calls and not item.keys() & {"refusal", "audio"}:
             item["content"] = ""
         if calls:
             item["tool_calls"] = calls
@@ -177,30 +181,49 @@ class MessageEncoder:
         call = part.tool_call
         function = {"name": call.name, "arguments": call.arguments_json or "{}"}
         item: JsonObject = {"id": call.id, "type": "function", "function": function}
-        state = self._state(part, path)
+        state = self._state(part, path, STATE_KEYS if self._row.reasoning_key else ())
         if isinstance(state, dict):
             item |= state
         return item
 
-    def _reasoning(self, part: Part, path: str, item: JsonObject, details: list[bytes]) -> None:
+    def _sound(self, part: Part, path: str) -> Any:
+        """What the provider wants back of something that it said aloud; None where it never did."""
+        state = self._state(part, path, ("audio",) if "audio" in self._row.media else ())
+        return state.get("audio") if isinstance(state, dict) else None
+
+    def _reasoning(
+        self,
+        part: Part,
+        path: str,
+        item: JsonObject,
+        texts: list[JsonObject],
+        details: list[bytes],
+    ) -> None:
         key = self._row.reasoning_key
         if not key:
             self._refusals.drop(path, f"{self._row.name} takes no reasoning back")
             return
-        state = self._state(part, path)
+        state = self._state(part, path, (*STATE_KEYS, *REASONING_KEYS, "content"))
         if isinstance(state, list):
             details.append(part.opaque_state.data)
         elif isinstance(state, dict):
+            thoughts = list_of(state.pop("content", None))
+            words = {name: text_of(state.pop(name)) for name in REASONING_KEYS if name in state}
             item |= state
+            if self._row.reasoning_as_it_came and (thoughts or words):
+                texts += map(object_of, thoughts)
+                for name, text in words.items():
+                    item[name] = item.get(name, "") + text
+                return
         if part.reasoning.text:
             item[key] = item.get(key, "") + part.reasoning.text
 
-    def _state(self, part: Part, path: str) -> Any:
-        """The opaque state of a part where it is ours, in wire form."""
+    def _state(self, part: Part, path: str, keys: tuple[str, ...]) -> Any:
+        """A part's opaque state where it is ours, as on the wire: a list, or some of `keys`."""
         self._check_state(part, path)
         if not part.HasField("opaque_state") or part.opaque_state.issuer != ISSUER:
             return None
-        if not self._row.reasoning_key:
+        if not keys:
             self._refusals.drop(f"{path}.opaque_state", f"{self._row.name} takes none back")
             return None
         try:
@@ -209,7 +232,7 @@ class MessageEncoder:
             state = None
         if isinstance(state, list):
             return state
-        if isinstance(state, dict) and not state.keys() - set(STATE_KEYS):
+        if isinstance(state, dict) and not state.keys() - set(keys):
             return state
         raise invalid(f"{path}.opaque_state.data", "is not what this service gave out")
 

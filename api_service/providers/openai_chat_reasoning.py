@@ -1,10 +1,10 @@
-"""OpenAI Chat Completions: OpenRouter's reasoning details, gathered from a stream."""
+"""OpenAI Chat Completions: reasoning in blocks, gathered from a stream."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from api_service.providers.json_text import JsonObject, dump_json, text_of
+from api_service.providers.json_text import JsonObject, dump_json, list_of, object_of, text_of
 
 # Keys whose values grow by fragments; others come once.
 _GROWING = ("text", "summary", "data")
@@ -43,6 +43,40 @@ class ReasoningDetails:
                 ids = {text_of(block.get("id")), text_of(fragment.get("id"))} - {""}
                 return block if len(ids) < 2 else None
         return None
+
+
+class Thoughts:
+    """Parts of the type "thinking" among a message's content (Mistral)."""
+
+    def __init__(self) -> None:
+        self._whole: list[JsonObject] = []
+        self._pieces: JsonObject = {}  # of a stream: what its parts hold beside the words
+        self._words: list[str] = []
+
+    def add(self, part: JsonObject, whole: bool) -> str:
+        """Take a part, or a fragment of one. Returns the words in it.
+
+        Args:
+            part: {"type": "thinking", "thinking": [{"type": "text", "text": ...}]}, or with a text
+                in place of the list.
+            whole: whether it is a part of its own; else it goes on with the one before.
+        """
+        thinking = part.get("thinking")
+        words = text_of(thinking)
+        words += "".join(text_of(object_of(item).get("text")) for item in list_of(thinking))
+        if whole:
+            self._whole.append(part)
+        else:
+            self._pieces |= part
+            self._words.append(words)
+        return words
+
+    def blocks(self) -> list[JsonObject]:
+        """The parts, as they go back to the provider."""
+        if not self._pieces:
+            return self._whole
+        thinking = [{"type": "text", "text": "".join(self._words)}]
+        return [*self._whole, self._pieces | {"thinking": thinking}]
 
 
 def _grow(block: JsonObject, fragment: JsonObject) -> None:

@@ -77,6 +77,8 @@ class ProviderRow:
         cache_models: prefixes of models that take `cache_control` marks.
         stream_usage: whether usage must be asked for in streams.
         reasoning_key: key under which a message takes reasoning text back; empty: none is taken.
+        reasoning_as_it_came: whether it takes that back under the key, or as the parts of the
+            content, that it came in, since servers differ.
         json_word: whether JSON mode demands the word "JSON" in the prompt.
         refusals: whether an assistant message may carry `refusal`.
         other_names: fields of GenerationConfig -> second names on the wire, for models that refuse
@@ -117,6 +119,7 @@ class ProviderRow:
     cache_models: tuple[str, ...] = ()
     stream_usage: bool = True
     reasoning_key: str = ""
+    reasoning_as_it_came: bool = False
     json_word: bool = False
     refusals: bool = False
     other_names: Mapping[str, str] = field(default_factory=dict)
@@ -252,6 +255,7 @@ _CUSTOM_CHAT = ProviderRow(
     default_max_tokens=None,
     file_urls=True,
     reasoning_key="reasoning_content",
+    reasoning_as_it_came=True,
     other_names={"max_tokens": "max_completion_tokens"},  # OpenAI's reasoning models
 )
 
