@@ -11,13 +11,14 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
+from local_inference_service.output import Output
 from local_inference_service.sampling import Sampler, SamplingParams
 from local_inference_service.text_stream import TextStream
 from marsys.v1 import FinishReason
@@ -35,27 +36,6 @@ class EngineStopped(Exception):
     """The engine takes no more requests."""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What one step of a request gave.
-
-    Attributes:
-        text: new text; may be empty.
-        tokens: tokens generated so far, the end-of-text token included.
-        finish: why the request ended; None while it goes on.
-        raw_finish: the engine's word for it: "eos", "stop" or "length".
-        stop_sequence: the stop string that was met.
-        error: why the request failed; it has then ended.
-    """
-
-    text: str = ""
-    tokens: int = 0
-    finish: FinishReason.ValueType | None = None
-    raw_finish: str = ""
-    stop_sequence: str | None = None
-    error: BaseException | None = None
-
-
 @dataclass(slots=True, eq=False)
 class Job:
     """A request as the engine sees it.
@@ -66,6 +46,7 @@ class Job:
         params: how to choose them.
         text: turns them into text.
         deliver: called in the engine's thread with what each step gave.
+        inputs: what the model takes beside the prompt's ids in its first pass (pixel values).
         cancelled: set from anywhere; the engine then drops the job before its next pass.
     """
 
@@ -74,6 +55,7 @@ class Job:
     params: SamplingParams
     text: TextStream
     deliver: Callable[[Output], None]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     cancelled: bool = False
     _read: int = 0
     _tokens: int = 0
@@ -200,12 +182,15 @@ class Engine:
             job._cache = DynamicCache(config=self._model.config)
             job._sampler = Sampler(job.params, job.prompt, device)
         reading = job._read < len(job.prompt)
-        ids = job.prompt[job._read : job._read + _PROMPT_SLICE] if reading else [job._next]
+        # Images go in at once with the whole prompt.
+        size = len(job.prompt) if job.inputs else _PROMPT_SLICE
+        ids = job.prompt[job._read : job._read + size] if reading else [job._next]
         result = self._model(
             input_ids=torch.tensor([ids], device=device),
             past_key_values=job._cache,
             use_cache=True,
             logits_to_keep=1,
+            **(job.inputs if reading else {}),
         )
         if reading:
             job._read += len(ids)

@@ -23,5 +23,9 @@ class Progress(Protocol):
         ...
 
 
+def quiet(stage: LoadStage.ValueType, completed: int | None, total: int | None, /) -> None:
+    """Tells nobody."""
+
+
 class LoadError(Exception):
     """A model can't be loaded. The text says why, for the person who asked for it."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import copy
 import threading
-import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from local_inference_service.adapters.base import LocalProviderAdapter
+from local_inference_service.adapters.base import DEFAULT_MAX_TOKENS, LocalProviderAdapter
 from local_inference_service.chat import render_prompt
-from local_inference_service.engine import Engine, EngineFull, EngineStopped, Job, Output
-from local_inference_service.progress import Progress
-from local_inference_service.request_checks import TEXT_FIELDS, check_fields
+from local_inference_service.engine import Engine, EngineFull, EngineStopped, Job
+from local_inference_service.output import Output
+from local_inference_service.progress import Progress, quiet
+from local_inference_service.prompt import Prompt
+from local_inference_service.request_checks import TEXT_FIELDS
 from local_inference_service.sampling import SamplingParams, resolve_params
 from local_inference_service.text_stream import TextStream
 from local_inference_service.weights import (
@@ -25,16 +26,10 @@ from local_inference_service.weights import (
     resolve_device,
     resolve_dtype,
 )
-from marsys.v1 import ErrorReason, GenerateRequest, LoadStage, StreamEvent, Usage
+from marsys.v1 import ErrorReason, GenerateRequest, GenerationConfig, LoadStage
 from serving.errors import ServiceError, service_error
-from serving.event_writer import EventWriter, OpenPart
 
 _BUSY_RETRY = 2.0  # seconds
-_DEFAULT_MAX_TOKENS = 8192
-
-
-def _quiet(stage: LoadStage.ValueType, completed: int | None, total: int | None, /) -> None:
-    pass
 
 
 class HuggingFaceLLMAdapter(LocalProviderAdapter):
@@ -60,7 +55,7 @@ class HuggingFaceLLMAdapter(LocalProviderAdapter):
     def __init__(
         self,
         model_name: str,
-        max_tokens: int = _DEFAULT_MAX_TOKENS,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
         torch_dtype: str = "auto",
         device_map: str = "auto",
         trust_remote_code: bool = False,
@@ -68,14 +63,14 @@ class HuggingFaceLLMAdapter(LocalProviderAdapter):
         max_model_len: int | None = None,
         max_active: int = 8,
         max_queued: int = 64,
-        progress: Progress = _quiet,
+        progress: Progress = quiet,
     ) -> None:
         device = resolve_device(device_map)
         dtype = resolve_dtype(torch_dtype, device)
         directory = fetch_model(model_name, revision, progress)
         progress(LoadStage.LOAD_STAGE_LOADING, None, None)
         self.model, self.tokenizer = load_model(directory, dtype, device, trust_remote_code)
-        self._max_tokens = max_tokens
+        self.max_tokens = max_tokens
         self._max_model_len = max_model_len
         self._defaults = model_defaults(self.model)
         # Tokenizers can't be used by two threads at once: the callers share one, in a thread of
@@ -111,41 +106,40 @@ class HuggingFaceLLMAdapter(LocalProviderAdapter):
         """How many requests are running or waiting."""
         return self._engine.jobs
 
-    async def generate(
-        self, request: GenerateRequest, name: str
-    ) -> AsyncIterator[Sequence[StreamEvent]]:
-        writer = EventWriter()
-        check_fields(request, name, writer)
-        prompt = await self._tokenize(request, name)
+    async def make_prompt(self, request: GenerateRequest, name: str) -> Prompt:
+        def tokenize() -> list[int]:
+            prompt = render_prompt(self.tokenizer, request.messages, name)
+            ids: list[int] = self.tokenizer(prompt, add_special_tokens=False).input_ids
+            return ids
+
+        loop = asyncio.get_running_loop()
+        return Prompt(await loop.run_in_executor(self._tokenizing, tokenize))
+
+    async def decode(
+        self, prompt: Prompt, config: GenerationConfig, max_tokens: int, name: str
+    ) -> AsyncGenerator[Sequence[Output], None]:
         outputs: asyncio.Queue[Output] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         job = Job(
-            prompt=prompt,
-            max_tokens=self._room(request, prompt, name),
-            params=resolve_params(request.config, self._defaults),
-            text=TextStream(self._decode, request.config.stop_sequences),
+            prompt=prompt.ids,
+            inputs=prompt.inputs,
+            max_tokens=max_tokens,
+            params=resolve_params(config, self._defaults),
+            text=TextStream(self._decode, config.stop_sequences),
             deliver=lambda output: _deliver(loop, outputs, output),
         )
         self._submit(job, name)
         try:
-            writer.start(f"gen-{uuid.uuid4().hex}", name, self.backend)
-            part: OpenPart | None = None
-            while not writer.finished:
-                for output in await _arrived(outputs):
-                    if output.error is not None:
-                        raise _failure(output.error, name)
-                    if output.text:
-                        part = part or writer.open("text")
-                        writer.append(part, output.text)
-                    if output.finish is not None:
-                        _finish(writer, output, len(prompt))
-                yield writer.take()
+            finished = False
+            while not finished:
+                arrived = await _arrived(outputs)
+                last = arrived[-1]
+                if last.error is not None:
+                    raise _failure(last.error, name)
+                finished = last.finish is not None
+                yield arrived
         finally:
             job.cancelled = True
-
-    async def count_tokens(self, request: GenerateRequest, name: str) -> int:
-        check_fields(request, name, EventWriter())
-        return len(await self._tokenize(request, name))
 
     def warm_up(self) -> None:
         done = threading.Event()
@@ -183,34 +177,6 @@ class HuggingFaceLLMAdapter(LocalProviderAdapter):
         )
         return text
 
-    async def _tokenize(self, request: GenerateRequest, name: str) -> list[int]:
-        def tokenize() -> list[int]:
-            prompt = render_prompt(self.tokenizer, request.messages, name)
-            ids: list[int] = self.tokenizer(prompt, add_special_tokens=False).input_ids
-            return ids
-
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._tokenizing, tokenize)
-
-    def _room(self, request: GenerateRequest, prompt: list[int], name: str) -> int:
-        """Tokens that may be generated."""
-        wanted = request.config.max_tokens or self._max_tokens
-        limit = self.context_length
-        if limit is None:
-            return wanted
-        room = limit - len(prompt)
-        if room > 0:
-            return min(room, wanted)
-        error = service_error(
-            ErrorReason.ERROR_REASON_TOKEN_LIMIT,
-            f"messages: the prompt has {len(prompt)} tokens, and the context of {name} {limit}",
-            field="messages",
-            model=name,
-            provider=self.backend,
-        )
-        error.error.token_limit, error.error.token_count = limit, len(prompt)
-        raise error
-
     def _submit(self, job: Job, name: str) -> None:
         try:
             self._engine.submit(job)
@@ -239,16 +205,6 @@ async def _arrived(outputs: asyncio.Queue[Output]) -> list[Output]:
     while not outputs.empty():
         arrived.append(outputs.get_nowait())
     return arrived
-
-
-def _finish(writer: EventWriter, output: Output, prompt_tokens: int) -> None:
-    assert output.finish is not None
-    usage = Usage(
-        input_tokens=prompt_tokens,
-        output_tokens=output.tokens,
-        total_tokens=prompt_tokens + output.tokens,
-    )
-    writer.finish(output.finish, output.raw_finish, stop_sequence=output.stop_sequence, usage=usage)
 
 
 def _failure(error: BaseException, name: str) -> ServiceError:
