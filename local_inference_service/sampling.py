@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import (
+    LogitsProcessor,
     LogitsProcessorList,
     MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
@@ -66,11 +68,21 @@ class Sampler:
         params: how to choose.
         prompt: ids of the prompt's tokens.
         device: where the logits are.
+        processors: further changes to the logits, called with all ids so far and the logits.
     """
 
-    def __init__(self, params: SamplingParams, prompt: list[int], device: torch.device) -> None:
+    def __init__(
+        self,
+        params: SamplingParams,
+        prompt: list[int],
+        device: torch.device,
+        processors: Sequence[LogitsProcessor] = (),
+    ) -> None:
         self._params = params
+        self._device = device
+        self._ids = list(prompt) if processors else []
         self._prompt = torch.tensor([prompt], device=device)
+        self._processors = LogitsProcessorList(processors)
         self._counts: dict[int, int] = {}
         self._repetition = (
             RepetitionPenaltyLogitsProcessor(params.repetition_penalty)
@@ -84,29 +96,36 @@ class Sampler:
         else:
             self._generator.manual_seed(params.seed % 2**63)
 
-    def choose(self, logits: torch.Tensor) -> int:
-        """The next token.
+    @property
+    def takes_the_likeliest(self) -> bool:
+        """Whether nothing but the logits decides."""
+        params = self._params
+        penalized = params.frequency_penalty or params.presence_penalty or self._repetition
+        return params.temperature == 0 and not penalized and not self._processors
+
+    def choose(self, logits: torch.Tensor) -> torch.Tensor:
+        """The next token, as a tensor without dimensions.
 
         Args:
-            logits: of the last position; float tensor of shape (vocabulary,).
-
-        Raises:
-            ArithmeticError: the model gave no finite logits.
+            logits: of the last position, finite; float tensor of shape (vocabulary,).
         """
         scores = logits.float().unsqueeze(0)
-        if not torch.isfinite(scores.max()):
-            raise ArithmeticError("the model gave no finite logits")
         ids = self._seen()
         if self._repetition is not None:
             scores = self._repetition(ids, scores)
         scores = self._penalized(scores)
+        if self._processors:
+            scores = self._processors(torch.tensor([self._ids], device=self._device), scores)
         if self._params.temperature == 0:
-            token = int(scores.argmax(dim=-1))
-        else:
-            weights = torch.softmax(self._warpers(ids, scores), dim=-1)
-            token = int(torch.multinomial(weights, 1, generator=self._generator))
+            return scores[0].argmax()
+        weights = torch.softmax(self._warpers(ids, scores), dim=-1)
+        return torch.multinomial(weights[0], 1, generator=self._generator)[0]
+
+    def took(self, token: int) -> None:
+        """Tell the sampler of the token that came of its choice."""
         self._counts[token] = self._counts.get(token, 0) + 1
-        return token
+        if self._processors:
+            self._ids.append(token)
 
     def _seen(self) -> torch.Tensor:
         if self._repetition is None or not self._counts:
@@ -124,6 +143,32 @@ class Sampler:
         scores = scores.clone()
         scores[0, tokens] -= often * counts + once
         return scores
+
+
+def choose(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[int | Exception]:
+    """The next token of each of some requests; or why one of them has none.
+
+    Args:
+        samplers: one a request.
+        logits: float tensor of shape (requests, vocabulary).
+    """
+    finite = torch.isfinite(logits.amax(dim=-1)).tolist()
+    tokens = logits.argmax(dim=-1)
+    failures: dict[int, Exception] = {}
+    for row, sampler in enumerate(samplers):
+        if not finite[row]:
+            failures[row] = ArithmeticError("the model gave no finite logits")
+        elif not sampler.takes_the_likeliest:
+            try:
+                tokens[row] = sampler.choose(logits[row])
+            except Exception as error:  # of a processor that the caller gave
+                failures[row] = error
+    chosen: list[int | Exception] = []
+    for row, token in enumerate(tokens.tolist()):
+        if row not in failures:
+            samplers[row].took(token)
+        chosen.append(failures.get(row, token))
+    return chosen
 
 
 def _warpers(params: SamplingParams) -> LogitsProcessorList:

@@ -139,7 +139,7 @@ class HuggingFaceLLMAdapter(LocalProviderAdapter):
                 finished = last.finish is not None
                 yield arrived
         finally:
-            job.cancelled = True
+            self._engine.cancel(job)
 
     def warm_up(self) -> None:
         done = threading.Event()

@@ -1,0 +1,6 @@
+"""Runs a transformers model for many requests at once."""
+
+from local_inference_service.engine._engine import Engine, EngineFull, EngineStopped
+from local_inference_service.engine._row import Job
+
+__all__ = ["Engine", "EngineFull", "EngineStopped", "Job"]

@@ -1,0 +1,98 @@
+"""Forward passes of a transformers model: a slice of a prompt, or a token of many requests."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from local_inference_service.engine._cache import RowsCache
+from local_inference_service.engine._row import Row
+
+
+class Forward:
+    """Calls the model.
+
+    Args:
+        model: a transformers model that generates text.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._config = model.config.get_text_config(decoder=True)
+        taken = inspect.signature(model.forward).parameters
+        self._cache_name = "past_key_values" if "past_key_values" in taken else "cache_params"
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
+        self._positions = "position_ids" in taken
+
+    @property
+    def device(self) -> torch.device:
+        """Where ids go in and logits come out."""
+        device: torch.device = self._model.device
+        return device
+
+    def read(self, row: Row, most: int) -> torch.Tensor | None:
+        """Read some of what a row has not read.
+
+        Args:
+            row: the row; its own cache grows.
+            most: tokens of a slice; a prompt with images goes in whole.
+
+        Returns:
+            Logits of the next token, of shape (vocabulary,); None while there is more to read.
+        """
+        ids = row.unread()
+        first = row.read == 0
+        inputs = row.job.inputs if first else {}
+        size = len(row.job.prompt) if inputs else most
+        if row.cache is None:
+            row.cache = DynamicCache(config=self._config)
+        ids, more = ids[:size], len(ids) > size
+        positions = None
+        if not inputs:  # with images, the model finds the positions itself
+            start = row.read + row.offset
+            positions = torch.arange(start, start + len(ids), device=self.device).unsqueeze(0)
+        logits = self._call([ids], row.cache, positions, None, inputs)
+        row.read += len(ids)
+        if inputs:
+            row.offset = self._offset_of_images()
+        return None if more else logits[0]
+
+    def decode(self, rows: Sequence[Row], cache: RowsCache) -> torch.Tensor:
+        """Read the last token of each row, side by side. Logits of shape (rows, vocabulary)."""
+        mask = cache.before_pass()
+        places = [length + row.offset for row, length in zip(rows, cache.lengths, strict=True)]
+        positions = torch.tensor(places, device=self.device).unsqueeze(1)
+        logits = self._call([[row.generated[-1]] for row in rows], cache, positions, mask, {})
+        cache.after_pass()
+        for row in rows:
+            row.read += 1
+        return logits
+
+    def _call(
+        self,
+        ids: list[list[int]],
+        cache: Any,
+        positions: torch.Tensor | None,
+        mask: torch.Tensor | None,
+        inputs: Any,
+    ) -> torch.Tensor:
+        arguments: dict[str, Any] = {self._cache_name: cache, **self._last_only, **inputs}
+        if positions is not None and self._positions:
+            arguments["position_ids"] = positions
+        if mask is not None:
+            arguments["attention_mask"] = mask
+        result = self._model(
+            input_ids=torch.tensor(ids, device=self.device), use_cache=True, **arguments
+        )
+        logits: torch.Tensor = result.logits[:, -1]
+        return logits
+
+    def _offset_of_images(self) -> int:
+        # Models with multimodal rotary positions leave it on themselves, for the call just made.
+        inner = getattr(self._model, "model", self._model)
+        deltas = getattr(inner, "rope_deltas", None)
+        return 0 if deltas is None else int(deltas.reshape(-1)[0])
