@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,12 @@ class Prompt:
     Attributes:
         ids: token ids, those that stand for images included; at least one.
         inputs: what the backend's model takes beside them, such as pixel values; empty for text.
+        processors: change the logits before a token is chosen (transformers' LogitsProcessor).
     """
 
     ids: list[int]
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    processors: Sequence[Any] = ()
 
 
 def room_for_answer(tokens: int, wanted: int, limit: int | None, name: str, backend: str) -> int:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from local_inference_service.adapters.in_process import InProcess
 from local_inference_service.output import Output
 from local_inference_service.prompt import Prompt, room_for_answer
 from local_inference_service.request_checks import check_fields
@@ -17,20 +18,25 @@ from serving.event_writer import EventWriter, OpenPart
 DEFAULT_MAX_TOKENS = 8192
 
 
-class LocalProviderAdapter(ABC):
+class LocalProviderAdapter(InProcess, ABC):
     """A loaded model that answers requests.
 
     Attributes:
+        model_name: hub name or directory.
         model: the raw PyTorch model; None where the backend doesn't give it.
         tokenizer: the Hugging Face tokenizer; None where the backend doesn't give it.
         max_tokens: most tokens of an answer whose request doesn't say.
+        thinking_budget: most tokens of reasoning of an answer whose request doesn't say; taken by
+            models that reason.
         on_health: set by who holds the adapter. Called, from any thread, with why the model can't
             answer for now when that begins, and with None when it can again.
     """
 
+    model_name: str = ""
     model: Any = None
     tokenizer: Any = None
     max_tokens: int = DEFAULT_MAX_TOKENS
+    thinking_budget: int | None = None
     on_health: Callable[[ModelError | None], None] | None = None
 
     @property
@@ -144,6 +150,10 @@ class LocalProviderAdapter(ABC):
         """
         check_fields(request, name, EventWriter())
         return len((await self.make_prompt(request, name)).ids)
+
+    def _defaults_of_calls(self) -> dict[str, Any]:
+        reasons = "config.reasoning.budget_tokens" in self.supported_fields
+        return {"thinking_budget": self.thinking_budget} if reasons else {}
 
 
 def _finish(writer: EventWriter, output: Output, read: int) -> None:
