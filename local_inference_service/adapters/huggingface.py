@@ -12,8 +12,17 @@ from typing import Any, TypeVar
 import torch
 
 from local_inference_service.adapters.base import DEFAULT_MAX_TOKENS, LocalProviderAdapter
-from local_inference_service.engine import Engine, EngineFull, EngineStopped, Job, is_out_of_memory
+from local_inference_service.engine import (
+    CannotGenerate,
+    Engine,
+    EngineFull,
+    EngineStopped,
+    Job,
+    is_out_of_memory,
+)
+from local_inference_service.memory import free_memory, kind_of
 from local_inference_service.output import Output
+from local_inference_service.progress import LoadError
 from local_inference_service.prompt import Prompt
 from local_inference_service.sampling import SamplingParams, resolve_params
 from local_inference_service.text_stream import TextStream
@@ -24,6 +33,7 @@ from serving.errors import ServiceError, service_error
 T = TypeVar("T")
 
 _BUSY_RETRY = 2.0  # seconds
+_MOST_PREFIX_BYTES = 1 << 30
 
 
 class HuggingFaceAdapter(LocalProviderAdapter):
@@ -40,10 +50,13 @@ class HuggingFaceAdapter(LocalProviderAdapter):
         max_active: most requests that run side by side.
         max_queued: most requests that wait.
         kv_cache_bytes: most memory for the keys and values of all requests. Default: half of what
-            is free.
+            is free on the model's device.
+        prefix_cache_bytes: most of it for those of ended requests, reused by requests that begin
+            with the same tokens; 0 keeps none. Default: a quarter of it, 1 GiB at most.
 
     Raises:
         ValueError: a number is out of its range.
+        LoadError: the model's architecture can't be run.
     """
 
     def __init__(
@@ -58,6 +71,7 @@ class HuggingFaceAdapter(LocalProviderAdapter):
         max_active: int = 16,
         max_queued: int = 64,
         kv_cache_bytes: int | None = None,
+        prefix_cache_bytes: int | None = None,
     ) -> None:
         for name, value, least in (
             ("max_tokens", max_tokens, 1),
@@ -66,6 +80,7 @@ class HuggingFaceAdapter(LocalProviderAdapter):
             ("max_active", max_active, 1),
             ("max_queued", max_queued, 0),
             ("kv_cache_bytes", kv_cache_bytes, 1),
+            ("prefix_cache_bytes", prefix_cache_bytes, 0),
         ):
             check_count(name, value, least)
         self.model_name = model_name
@@ -77,7 +92,21 @@ class HuggingFaceAdapter(LocalProviderAdapter):
         # its own, and the engine has another.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
         self._decoder = copy.deepcopy(tokenizer)
-        self._engine = Engine(model, self._end_tokens(), max_active, max_queued, kv_cache_bytes)
+        if kv_cache_bytes is None:
+            kv_cache_bytes = free_memory(kind_of(model.device.type)) // 2
+        if prefix_cache_bytes is None:
+            prefix_cache_bytes = min(kv_cache_bytes // 4, _MOST_PREFIX_BYTES)
+        try:
+            self._engine = Engine(
+                model,
+                self._end_tokens(),
+                max_active=max_active,
+                max_queued=max_queued,
+                kv_cache_bytes=kv_cache_bytes,
+                prefix_cache_bytes=prefix_cache_bytes,
+            )
+        except CannotGenerate as error:
+            raise LoadError(f"{model_name} can't be run by this backend: {error}") from error
 
     @property
     def supports_training(self) -> bool:

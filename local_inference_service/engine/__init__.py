@@ -6,6 +6,7 @@ from local_inference_service.engine._engine import (
     EngineStopped,
     is_out_of_memory,
 )
+from local_inference_service.engine._forward import CannotGenerate
 from local_inference_service.engine._row import Job
 
-__all__ = ["Engine", "EngineFull", "EngineStopped", "Job", "is_out_of_memory"]
+__all__ = ["CannotGenerate", "Engine", "EngineFull", "EngineStopped", "Job", "is_out_of_memory"]

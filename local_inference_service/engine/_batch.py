@@ -9,6 +9,7 @@ import torch
 
 from local_inference_service.engine._cache import SLACK, RowsCache
 from local_inference_service.engine._forward import Forward
+from local_inference_service.engine._prefixes import States
 from local_inference_service.engine._row import Row
 
 
@@ -51,6 +52,10 @@ class Batch(ABC):
     @abstractmethod
     def leave(self, row: Row) -> None:
         """Drop a row."""
+
+    def states_of(self, row: Row) -> States | None:
+        """Copies of what a row has read; None where that can't serve another request."""
+        return None
 
     @abstractmethod
     def decode(self) -> torch.Tensor:
@@ -102,6 +107,11 @@ class SideBySide(Batch):
         self.rows.pop()
         if not self.rows:
             self._cache = None
+
+    def states_of(self, row: Row) -> States | None:
+        if self._cache is None or row.job.inputs:
+            return None
+        return self._cache.states_of(self.rows.index(row))
 
     def decode(self) -> torch.Tensor:
         assert self._cache is not None

@@ -12,6 +12,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
 from local_inference_service.engine._cache_layers import Window, rows_of
+from local_inference_service.engine._prefixes import States, can_be_kept
 
 SLACK = 128
 """Columns that are made ready beyond those needed. Each pass reads all columns, so copying them
@@ -38,6 +39,7 @@ class RowsCache(Cache):  # type: ignore[misc]
         super().__init__(layers=[rows_of(layer, self._window) for layer in like.layers])
         self._stores = [layer.storage for layer in self.layers if hasattr(layer, "storage")]
         self._states = [layer.states for layer in self.layers if hasattr(layer, "states")]
+        self._can_be_kept = can_be_kept(like)
         self._mask = torch.zeros(0, 0, dtype=torch.long, device=device)
         self.token_bytes: int = sum(store.token_bytes for store in self._stores)
 
@@ -75,6 +77,12 @@ class RowsCache(Cache):  # type: ignore[misc]
                 mine.storage.fill(row, its)
             if hasattr(mine, "states"):
                 mine.states.add(its)
+
+    def states_of(self, row: int) -> States | None:
+        """Copies of what a row has read; None where that can't serve another request."""
+        if not self._can_be_kept:
+            return None
+        return [store.row(row, self.lengths[row]) for store in self._stores]
 
     def drop(self, row: int) -> None:
         """Remove a row; the last one takes its place."""

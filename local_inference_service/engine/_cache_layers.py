@@ -72,6 +72,12 @@ class KeysAndValues:
             size = tensor.shape[-2]  # of sliding layers, less than the row's length
             store[row, :, self._window.end - size : self._window.end] = tensor[0]
 
+    def row(self, row: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Copies of a row's keys and values, of shape (1, heads, length, head size)."""
+        end = self._window.end
+        keys, values = (store[row : row + 1, :, end - length : end] for store in self._stores)
+        return keys.clone(), values.clone()
+
     def copy(self, source: int, target: int) -> None:
         for store in self._stores:
             store[target] = store[source]

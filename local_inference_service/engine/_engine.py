@@ -18,6 +18,7 @@ import torch
 
 from local_inference_service.engine._batch import Batch, SideBySide
 from local_inference_service.engine._forward import Forward
+from local_inference_service.engine._prefixes import Prefixes
 from local_inference_service.engine._probe import choose_batch
 from local_inference_service.engine._row import Job, Row
 from local_inference_service.output import Output
@@ -47,6 +48,11 @@ class Engine:
         max_queued: most requests that wait.
         kv_cache_bytes: most memory for the keys and values of all requests. Where it is used up,
             the youngest request waits and later reads again what it had. None: without limit.
+        prefix_cache_bytes: most memory for the keys and values of ended requests, for later ones
+            that begin with the same tokens; 0 keeps none. They make way where memory is short.
+
+    Raises:
+        CannotGenerate: the model's cache can't be used from outside of the model.
     """
 
     def __init__(
@@ -56,14 +62,17 @@ class Engine:
         max_active: int,
         max_queued: int,
         kv_cache_bytes: int | None = None,
+        prefix_cache_bytes: int = 0,
     ) -> None:
         self._forward = Forward(model)
-        self._vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
         self._end_tokens = frozenset(end_tokens)
         self._max_active = max_active
         self._max_queued = max_queued
         self._budget = kv_cache_bytes
-        self._batch: Batch = SideBySide(self._forward)
+        self._keeps = prefix_cache_bytes > 0
+        self._prefixes = Prefixes(prefix_cache_bytes)
+        vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
+        self._batch: Batch = choose_batch(self._forward, vocabulary)
         self._reading: deque[Row] = deque()
         self._waiting: deque[Row] = deque()
         self._jobs = 0
@@ -114,7 +123,6 @@ class Engine:
     def _run(self) -> None:
         error: BaseException = EngineStopped("the model was unloaded")
         try:
-            self._batch = choose_batch(self._forward, self._vocabulary)
             while self._admit():
                 with torch.inference_mode():
                     self._read()
@@ -128,6 +136,7 @@ class Engine:
             self._waiting.clear()
         self._reading.clear()
         self._batch = SideBySide(self._forward)  # frees the memory
+        self._prefixes = Prefixes(0)
         for row in rows:
             self._end(row, Output(error=error))
 
@@ -152,7 +161,12 @@ class Engine:
         return running < self._max_active and self._fits(expected)
 
     def _fits(self, nbytes: int) -> bool:
-        return self._budget is None or nbytes <= self._budget
+        """Whether the batch may take so much memory; what is kept of ended requests makes way."""
+        if self._budget is None or nbytes > self._budget:
+            return self._budget is None
+        while nbytes + self._prefixes.nbytes > self._budget:
+            self._prefixes.drop_oldest()
+        return True
 
     def _read(self) -> None:
         """Read a slice of the prompts."""
@@ -162,16 +176,27 @@ class Engine:
             if row.job.cancelled:
                 self._forget(row)
                 continue
-            before = row.read
             try:
+                self._reuse(row)
+                before = row.read
                 logits = self._forward.read(row, left)
                 if logits is None:
                     self._reading.append(row)  # others come in between
                 else:
                     self._join(row, logits)
+                left -= row.read - before
             except Exception as error:
                 self._end(row, Output(error=error, tokens=len(row.generated)))
-            left -= row.read - before
+
+    def _reuse(self, row: Row) -> None:
+        """Begin with what an earlier request has read of the same tokens."""
+        if row.read or row.job.inputs:
+            return
+        cache = self._forward.new_cache()
+        row.read = self._prefixes.get(row.tokens(), cache)
+        row.cache = cache if row.read else None
+        if not row.generated:
+            row.reused = row.read
 
     def _join(self, row: Row, logits: torch.Tensor) -> None:
         """Choose the first token after a prompt, and let the row generate."""
@@ -184,6 +209,7 @@ class Engine:
     def _decode(self) -> None:
         """One step of each row that generates."""
         for row in [row for row in self._batch.rows if row.job.cancelled]:
+            self._keep(row)
             self._batch.leave(row)
             self._forget(row)
         while self._batch.rows and not self._fits(self._batch.nbytes_after_decode()):
@@ -231,10 +257,17 @@ class Engine:
             except Exception as error:
                 output = Output(error=error, tokens=len(row.generated))
             if output.finish is not None or output.error is not None:
+                if output.error is None:
+                    self._keep(row)
                 self._batch.leave(row)
                 self._end(row, output)
             elif output.text:
                 row.job.deliver(output)
+
+    def _keep(self, row: Row) -> None:
+        states = self._batch.states_of(row) if self._keeps else None
+        if states is not None:
+            self._prefixes.put(row.tokens()[: row.read], states)
 
     def _output(self, row: Row, token: int | Exception) -> Output:
         if isinstance(token, Exception):

@@ -13,18 +13,29 @@ from local_inference_service.engine._cache import RowsCache
 from local_inference_service.engine._row import Row
 
 
+class CannotGenerate(Exception):
+    """The model's cache can't be used from outside of the model."""
+
+
 class Forward:
     """Calls the model.
 
     Args:
         model: a transformers model that generates text.
+
+    Raises:
+        CannotGenerate: the model takes no cache.
     """
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._config = model.config.get_text_config(decoder=True)
+        self._own_cache = False
         taken = inspect.signature(model.forward).parameters
-        self._cache_name = "past_key_values" if "past_key_values" in taken else "cache_params"
+        names = [name for name in ("past_key_values", "cache_params") if name in taken]
+        if not names:
+            raise CannotGenerate("its forward pass takes no cache")
+        self._cache_name = names[0]
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
         self._positions = "position_ids" in taken
 
@@ -33,6 +44,20 @@ class Forward:
         """Where ids go in and logits come out."""
         device: torch.device = self._model.device
         return device
+
+    def use_models_own_cache(self) -> None:
+        """From now on let the model make its cache: some take no other."""
+        self._own_cache = True
+
+    def new_cache(self) -> DynamicCache:
+        """An empty cache for one request."""
+        return DynamicCache(config=self._config)
+
+    def whole(self, ids: list[int]) -> torch.Tensor:
+        """Logits after some tokens, read at once and without a cache. Of shape (vocabulary,)."""
+        result = self._model(input_ids=torch.tensor([ids], device=self.device), use_cache=False)
+        logits: torch.Tensor = result.logits[0, -1]
+        return logits
 
     def read(self, row: Row, most: int) -> torch.Tensor | None:
         """Read some of what a row has not read.
@@ -48,14 +73,14 @@ class Forward:
         first = row.read == 0
         inputs = row.job.inputs if first else {}
         size = len(row.job.prompt) if inputs else most
-        if row.cache is None:
-            row.cache = DynamicCache(config=self._config)
+        if row.cache is None and not self._own_cache:
+            row.cache = self.new_cache()
         ids, more = ids[:size], len(ids) > size
         positions = None
         if not inputs:  # with images, the model finds the positions itself
             start = row.read + row.offset
             positions = torch.arange(start, start + len(ids), device=self.device).unsqueeze(0)
-        logits = self._call([ids], row.cache, positions, None, inputs)
+        logits, row.cache = self._call([ids], row.cache, positions, None, inputs)
         row.read += len(ids)
         if inputs:
             row.offset = self._offset_of_images()
@@ -66,7 +91,8 @@ class Forward:
         mask = cache.before_pass()
         places = [length + row.offset for row, length in zip(rows, cache.lengths, strict=True)]
         positions = torch.tensor(places, device=self.device).unsqueeze(1)
-        logits = self._call([[row.generated[-1]] for row in rows], cache, positions, mask, {})
+        ids = [[row.generated[-1]] for row in rows]
+        logits, _ = self._call(ids, cache, positions, mask, {})
         cache.after_pass()
         for row in rows:
             row.read += 1
@@ -79,7 +105,7 @@ class Forward:
         positions: torch.Tensor | None,
         mask: torch.Tensor | None,
         inputs: Any,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, Any]:
         arguments: dict[str, Any] = {self._cache_name: cache, **self._last_only, **inputs}
         if positions is not None and self._positions:
             arguments["position_ids"] = positions
@@ -88,8 +114,7 @@ class Forward:
         result = self._model(
             input_ids=torch.tensor(ids, device=self.device), use_cache=True, **arguments
         )
-        logits: torch.Tensor = result.logits[:, -1]
-        return logits
+        return result.logits[:, -1], getattr(result, self._cache_name)
 
     def _offset_of_images(self) -> int:
         # Models with multimodal rotary positions leave it on themselves, for the call just made.

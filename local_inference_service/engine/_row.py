@@ -62,6 +62,10 @@ class Row:
     offset: int = 0
     reused: int = 0
 
+    def tokens(self) -> list[int]:
+        """Ids of the prompt and of what was generated."""
+        return self.job.prompt + self.generated
+
     def unread(self) -> list[int]:
         """Ids that the model has still to read before it can tell the next token."""
         prompt = self.job.prompt
