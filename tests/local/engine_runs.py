@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +86,15 @@ def start(
     run = Run(Job(prompt, max_tokens, params, _Tokens(), deliver, **options), on_output=on_output)
     engine.submit(run.job)
     return run
+
+
+def settle(engine: Engine) -> None:
+    """Wait until nothing runs any more."""
+    for _ in range(2000):
+        if not engine.jobs:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"{engine.jobs} jobs don't leave")
 
 
 def generate_alone(model: Any, prompt: list[int], max_tokens: int, **inputs: Any) -> list[int]:

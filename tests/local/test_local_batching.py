@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_runs import Run, generate_alone, is_tie, start
+from engine_runs import Run, generate_alone, is_tie, settle, start
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor
@@ -79,9 +79,7 @@ def test_any_coming_and_going(
         for run, ids, tokens, end in runs:
             if end == "end":
                 check_alone(tiny_model, run, ids, tokens)
-        last = start(engine, prompt(3), 1)
-        last.wait()
-        assert engine.jobs == 0
+        settle(engine)
         assert engine._batch.nbytes == 0
     finally:
         engine.close()
@@ -193,7 +191,7 @@ def test_a_request_over_the_memory_fails_and_the_others_go_on(tiny_model: Any) -
         large.ended.wait(60)
         assert isinstance(large.error, MemoryError)
         check_alone(tiny_model, start(engine, prompt(11), 5), prompt(11), 5)
-        assert engine.jobs == 0
+        settle(engine)
     finally:
         engine.close()
 
@@ -254,8 +252,7 @@ def test_cancelled_requests_leave_at_once(engine: Engine, tiny_model: Any) -> No
         engine.cancel(run.job)
     for n in range(1, 20, 2):
         check_alone(tiny_model, runs[n], prompt(10 + n, n), 150)
-    start(engine, prompt(3), 1).wait()
-    assert engine.jobs == 0
+    settle(engine)
     assert not any(run.ended.is_set() for run in runs[::2])
 
 
