@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from local_inference_service.adapters.base import DEFAULT_MAX_TOKENS, LocalProviderAdapter
+from local_inference_service.counts import check_count
 from local_inference_service.engine import (
     CannotGenerate,
     Engine,
@@ -211,18 +212,6 @@ class HuggingFaceAdapter(LocalProviderAdapter):
             ) from None
         except EngineStopped as stopped:
             raise _failure(stopped, name) from None
-
-
-def check_count(name: str, value: int | None, least: int) -> None:
-    """Check an argument that counts something.
-
-    Raises:
-        ValueError: it is no integer of `least` or more.
-    """
-    if value is None:
-        return
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an integer of {least} or more; not {value!r}")
 
 
 def _deliver(

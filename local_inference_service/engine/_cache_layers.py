@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import cache_utils
 from transformers.cache_utils import (
     CacheLayerMixin,
-    DummyLayer,
     DynamicLayer,
     DynamicSlidingWindowLayer,
     LinearAttentionAndFullAttentionLayer,
@@ -192,6 +192,7 @@ class HybridRows(LinearAttentionAndFullAttentionLayer):  # type: ignore[misc]
 
 # Exact types: a subclass may keep more than is known here.
 _ATTENTION = (DynamicLayer, DynamicSlidingWindowLayer)
+_DUMMY = getattr(cache_utils, "DummyLayer", None)  # from transformers 5.20 on
 
 
 def rows_of(layer: Any, window: Window) -> Any:
@@ -207,7 +208,7 @@ def rows_of(layer: Any, window: Window) -> Any:
         return StateRows(layer)
     if kind is LinearAttentionAndFullAttentionLayer and layer.keys is not None:
         return HybridRows(window, layer)
-    if kind is DummyLayer:
+    if kind is _DUMMY:
         return layer
     raise NotBatchable(f"cache layers of type {kind.__name__}")
 

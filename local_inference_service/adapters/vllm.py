@@ -1,0 +1,251 @@
+"""Text and vision-language models on vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from local_inference_service.adapters.base import DEFAULT_MAX_TOKENS, LocalProviderAdapter
+from local_inference_service.adapters.vllm_arguments import (
+    check_arguments,
+    engine_arguments,
+    memory_of,
+)
+from local_inference_service.adapters.vllm_engine import EngineClosed, EngineDown, VLLMEngine
+from local_inference_service.adapters.vllm_sampling import to_output, to_vllm
+from local_inference_service.chat import render_prompt
+from local_inference_service.counts import check_count
+from local_inference_service.output import Output
+from local_inference_service.progress import Progress, quiet
+from local_inference_service.prompt import Prompt
+from local_inference_service.request_checks import TEXT_FIELDS
+from local_inference_service.sampling import resolve_params
+from local_inference_service.weights import fetch_model
+from marsys.v1 import ErrorReason, GenerateRequest, GenerationConfig, LoadStage
+from serving.errors import ServiceError, service_error
+
+_BUSY_RETRY = 2.0  # seconds
+
+
+class VLLMAdapter(LocalProviderAdapter):
+    """A model on vLLM: its engine runs in processes of its own, started here.
+
+    Args:
+        model_name: hub name or directory.
+        model_class: "llm" or "vlm".
+        max_tokens: most tokens of an answer whose request doesn't say.
+        thinking_budget: most tokens of reasoning of an answer whose request doesn't say; taken by
+            models that reason.
+        tensor_parallel_size: GPUs that share each layer.
+        gpu_memory_utilization: share of each GPU's memory to take, above 0 to 1.
+        quantization: "awq", "gptq", "fp8", or None.
+        torch_dtype: "auto", "float32", "float16" or "bfloat16".
+        trust_remote_code: whether the model's own Python code may run.
+        revision: branch, tag or commit of a hub model.
+        max_model_len: longest prompt and output together, in tokens. Default: the model's.
+        max_active: most requests that run at a time (vLLM's max_num_seqs). Default: vLLM's.
+        max_queued: most requests that wait.
+        engine_options: further arguments of vLLM's engine, by vLLM's names, such as
+            {"pipeline_parallel_size": 2, "distributed_executor_backend": "ray"}.
+        progress: told of the load's steps.
+
+    Raises:
+        ValueError: an argument is wrong.
+        LoadError: vLLM isn't installed, or the model can't be loaded.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        model_class: str = "llm",
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        thinking_budget: int | None = None,
+        *,
+        tensor_parallel_size: int = 1,
+        gpu_memory_utilization: float | None = 0.9,
+        quantization: str | None = None,
+        torch_dtype: str = "auto",
+        trust_remote_code: bool = False,
+        revision: str | None = None,
+        max_model_len: int | None = None,
+        max_active: int | None = None,
+        max_queued: int = 64,
+        engine_options: Mapping[str, Any] | None = None,
+        progress: Progress = quiet,
+    ) -> None:
+        options = dict(engine_options or {})
+        check_arguments(
+            model_class,
+            tensor_parallel_size,
+            gpu_memory_utilization,
+            quantization,
+            max_model_len,
+            options,
+        )
+        for name, value, least in (
+            ("max_tokens", max_tokens, 1),
+            ("thinking_budget", thinking_budget, 0),
+            ("max_active", max_active, 1),
+            ("max_queued", max_queued, 0),
+        ):
+            check_count(name, value, least)
+        if max_active is not None:
+            if "max_num_seqs" in options:
+                raise ValueError("engine_options: max_num_seqs is set by the argument max_active")
+            options["max_num_seqs"] = max_active
+        self.model_name, self.model_class = model_name, model_class
+        self.max_tokens, self.thinking_budget = max_tokens, thinking_budget
+        directory = fetch_model(model_name, revision, progress)
+        progress(LoadStage.LOAD_STAGE_LOADING, None, None)
+        self._arguments = engine_arguments(
+            directory,
+            model_class=model_class,
+            torch_dtype=torch_dtype,
+            trust_remote_code=trust_remote_code,
+            tensor_parallel_size=tensor_parallel_size,
+            gpu_memory_utilization=gpu_memory_utilization,
+            quantization=quantization,
+            max_model_len=max_model_len,
+            engine_options=options,
+        )
+        self._engine = VLLMEngine(self._arguments, self._health_changed)
+        config = self._engine.config
+        self._context_length = int(config.model_config.max_model_len)
+        self._most_jobs = int(config.scheduler_config.max_num_seqs) + max_queued
+        self._defaults = dict(config.model_config.try_get_generation_config())
+        self._weights = _bytes_of_weights(directory)
+        self.tokenizer = self._engine.tokenizer()
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
+        self._jobs = 0
+
+    @property
+    def supports_training(self) -> bool:
+        return False
+
+    @property
+    def backend(self) -> str:
+        return "vllm"
+
+    @property
+    def context_length(self) -> int | None:
+        return self._context_length
+
+    @property
+    def memory_bytes(self) -> int:
+        return memory_of(self._arguments, self._weights)
+
+    @property
+    def jobs(self) -> int:
+        return self._jobs
+
+    @property
+    def supported_fields(self) -> frozenset[str]:
+        return TEXT_FIELDS
+
+    async def make_prompt(self, request: GenerateRequest, name: str) -> Prompt:
+        def tokenize() -> list[int]:
+            prompt = render_prompt(self.tokenizer, request.messages, name)
+            ids: list[int] = self.tokenizer(prompt, add_special_tokens=False).input_ids
+            return ids
+
+        loop = asyncio.get_running_loop()
+        return Prompt(await loop.run_in_executor(self._tokenizing, tokenize))
+
+    async def decode(
+        self, prompt: Prompt, config: GenerationConfig, max_tokens: int, name: str
+    ) -> AsyncGenerator[Sequence[Output], None]:
+        if self._jobs >= self._most_jobs:
+            raise service_error(
+                ErrorReason.ERROR_REASON_OVERLOADED,
+                f"{name} is busy: {self._jobs} requests are running or waiting",
+                model=name,
+                provider=self.backend,
+                retry_after=_BUSY_RETRY,
+            )
+        params = resolve_params(config, self._defaults)
+        arrived: asyncio.Queue[Any] = asyncio.Queue()
+        deliver = _deliverer(asyncio.get_running_loop(), arrived)
+        self._jobs += 1
+        end = self._engine.generate(
+            prompt.inputs or {"prompt_token_ids": prompt.ids},
+            to_vllm(params, list(config.stop_sequences), max_tokens),
+            uuid.uuid4().hex,
+            deliver,
+        )
+        try:
+            tokens, finished = 0, False
+            while not finished:
+                outputs: list[Output] = []
+                for result in await _all_of(arrived):
+                    output = (
+                        Output(error=result)
+                        if isinstance(result, Exception)
+                        else to_output(result, tokens)
+                    )
+                    if output.error is not None:
+                        yield outputs
+                        raise _failure(output.error, name)
+                    tokens, finished = output.tokens, output.finish is not None
+                    outputs.append(output)
+                yield outputs
+        finally:
+            self._jobs -= 1
+            end()
+
+    def warm_up(self) -> None:
+        self._engine.call(self._say_hello())
+
+    def close(self) -> None:
+        self._engine.close()
+        self._tokenizing.shutdown()
+        self.tokenizer = None
+
+    async def _say_hello(self) -> None:
+        prompt = Prompt(self.tokenizer("Hello").input_ids)
+        async for _ in self.decode(prompt, GenerationConfig(temperature=0), 2, self.model_name):
+            pass
+
+    def _health_changed(self, down: EngineDown | None) -> None:
+        if self.on_health is not None:
+            self.on_health(None if down is None else _failure(down, self.model_name).error)
+
+
+def _deliverer(loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[Any]) -> Any:
+    def deliver(result: Any) -> None:
+        try:
+            loop.call_soon_threadsafe(queue.put_nowait, result)
+        except RuntimeError:  # the loop was closed: nobody waits for the rest
+            return
+
+    return deliver
+
+
+async def _all_of(queue: asyncio.Queue[Any]) -> list[Any]:
+    """What has come since the last call; waits for the first."""
+    arrived = [await queue.get()]
+    while not queue.empty():
+        arrived.append(queue.get_nowait())
+    return arrived
+
+
+def _bytes_of_weights(directory: str) -> int:
+    from pathlib import Path
+
+    return sum(file.stat().st_size for file in Path(directory).glob("*.safetensors"))
+
+
+def _failure(error: Exception, name: str) -> ServiceError:
+    retry_after = None
+    if isinstance(error, EngineDown):
+        reason = ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE
+        text = f"{name}: {error}"
+        retry_after = error.retry_after
+    elif isinstance(error, EngineClosed):
+        reason, text = ErrorReason.ERROR_REASON_MODEL_NOT_LOADED, f"{name} is not loaded any more"
+    else:
+        reason = ErrorReason.ERROR_REASON_INTERNAL
+        text = f"{name} failed: {type(error).__name__}: {error}"
+    return service_error(reason, text, model=name, provider="vllm", retry_after=retry_after)
