@@ -237,7 +237,7 @@ def _bytes_of_weights(directory: str) -> int:
     return sum(file.stat().st_size for file in Path(directory).glob("*.safetensors"))
 
 
-def _failure(error: Exception, name: str) -> ServiceError:
+def _failure(error: BaseException, name: str) -> ServiceError:
     retry_after = None
     if isinstance(error, EngineDown):
         reason = ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE

@@ -111,7 +111,10 @@ def engine_arguments(
     for name in engine_options:
         if name not in known:
             raise ValueError(f"engine_options: vLLM knows no {name!r}")
-    dtype = resolve_dtype(torch_dtype, "cpu" if on_cpu() else "cuda")
+    try:
+        dtype = resolve_dtype(torch_dtype, "cpu" if on_cpu() else "cuda")
+    except ValueError as error:
+        raise ValueError(f"torch_dtype {error}") from None
     values: dict[str, Any] = {
         "model": directory,
         "dtype": str(dtype).removeprefix("torch."),

@@ -10,11 +10,11 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any, TypeVar
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from local_inference_service.adapters.vllm_arguments import environment
 from local_inference_service.adapters.vllm_reaper import Reaper
@@ -157,7 +157,9 @@ class VLLMEngine:
             self.call(self._shut_down())
         self._stop_loop()
 
-    async def _outputs(self, prompt: Any, params: Any, request_id: str) -> AsyncIterator[Any]:
+    async def _outputs(
+        self, prompt: Any, params: Any, request_id: str
+    ) -> AsyncGenerator[Any, None]:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         engine = self._living()
