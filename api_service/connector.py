@@ -13,7 +13,7 @@ from weakref import WeakSet
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from api_service.reach import Reach, is_within
+from serving.reach import Reach, is_within
 
 _NAMES_FOR = 300  # seconds that a trusted name's addresses are remembered
 _CALLERS_NAMES_FOR = 10

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from api_service.base_url import check_allowed_url, check_base_url
+from serving.base_url import check_allowed_url, check_base_url
 from serving.settings import ServerSettings, settings_config
 
 

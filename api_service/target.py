@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from api_service.base_url import allowed_by, check_base_url, is_local_peer, is_pattern
 from api_service.providers.codec import Codec, Upstream
 from api_service.providers.codecs import CODECS
 from api_service.providers.route import route
 from api_service.providers.table import CUSTOM, PROVIDERS, ProviderRow
-from api_service.reach import Reach
 from api_service.settings import ApiSettings
 from marsys.v1 import ErrorReason, GenerateRequest, ProviderTarget
+from serving.base_url import allowed_by, check_base_url, is_local_peer, is_pattern
 from serving.errors import ServiceError, invalid, service_error, unsupported
 from serving.generator import Call
 from serving.logs import Redaction
+from serving.reach import Reach
 
 _VERSION = re.compile(r"/v\d+[a-z]*\d*$")
 _DOT = re.compile(r"(?<=\d)\.(?=\d)")

@@ -18,10 +18,10 @@ from api_service.content_encoding import BadEncoding, Inflater
 from api_service.network_errors import malformed, network_failure, out_of_reach
 from api_service.providers.codec import HttpRequest
 from api_service.proxies import Proxies
-from api_service.reach import Reach, is_within
 from api_service.timers import Timers, Waits
 from marsys.v1 import CallPolicy
 from serving.errors import ServiceError
+from serving.reach import Reach, is_within
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_STREAM_BYTES = 128 * 1024 * 1024

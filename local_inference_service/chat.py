@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from local_inference_service.image_chat import IMAGE, Content, ImageChat
 from marsys.v1 import ErrorReason, Message, Role
 from serving.errors import invalid, service_error
 
@@ -17,15 +18,19 @@ _ROLES = {
 }
 
 
-def render_prompt(tokenizer: Any, messages: Sequence[Message], model: str) -> str:
+def render_prompt(
+    tokenizer: Any, messages: Sequence[Message], model: str, images: ImageChat | None = None
+) -> str:
     """The prompt of a conversation, by the model's own template.
 
     A conversation that ends with an assistant's message is continued from there.
 
     Args:
-        tokenizer: a transformers tokenizer.
+        tokenizer: a transformers tokenizer, or the processor that holds the template.
         messages: the conversation, checked by serving.validation.
         model: the model's name, for errors.
+        images: how the template takes images, each of which leaves one place in the prompt. None:
+            the model takes none.
 
     Raises:
         ServiceError: the template doesn't take the conversation, or there is no template.
@@ -41,37 +46,49 @@ def render_prompt(tokenizer: Any, messages: Sequence[Message], model: str) -> st
     continued = messages[-1].role == Role.ROLE_ASSISTANT
     try:
         prompt = tokenizer.apply_chat_template(
-            [_turn(message, index) for index, message in enumerate(messages)],
+            [_turn(message, index, images) for index, message in enumerate(messages)],
             tokenize=False,
             add_generation_prompt=not continued,
             continue_final_message=continued,
         )
     except jinja2.TemplateError as error:
         raise invalid("messages", f"the template of {model} says: {error}") from None
+    if images is not None:
+        count = sum(part.HasField("media") for message in messages for part in message.parts)
+        images.check_places(str(prompt), count, model)
     return str(prompt)
 
 
-def _turn(message: Message, index: int) -> dict[str, str]:
+def _turn(message: Message, index: int, images: ImageChat | None) -> dict[str, Any]:
     """A message as templates know it. Reasoning of earlier turns is left out, as most want."""
     role = _ROLES.get(message.role)
     if role is None:
-        raise _no_form(f"messages[{index}].role", "tool results")
-    texts: list[str] = []
+        raise _no_form(f"messages[{index}].role", "tool results", images)
+    content: Content = []
     for number, part in enumerate(message.parts):
         kind = part.WhichOneof("content")
-        if kind == "text":
-            texts.append(part.text.text)
-        elif kind == "refusal":
-            texts.append(part.refusal.text)
+        field = f"messages[{index}].parts[{number}]"
+        if kind in ("text", "refusal"):
+            text = part.text.text if kind == "text" else part.refusal.text
+            if content and content[-1] != IMAGE:
+                text = content.pop()["text"] + text
+            if images is not None:
+                images.check_text(text, f"{field}.{kind}")
+            content.append({"type": "text", "text": text})
+        elif kind == "media" and images is not None:
+            content.append(IMAGE)
         elif kind != "reasoning":
-            raise _no_form(f"messages[{index}].parts[{number}].{kind}", f"{kind} parts")
-    return {"role": role, "content": "".join(texts)}
+            raise _no_form(f"{field}.{kind}", f"{kind} parts", images)
+    if images is not None:
+        return {"role": role, "content": images.content(role, content)}
+    return {"role": role, "content": "".join(part["text"] for part in content)}
 
 
-def _no_form(field: str, what: str) -> Exception:
+def _no_form(field: str, what: str, images: ImageChat | None) -> Exception:
+    models = "text models" if images is None else "vision-language models"
     return service_error(
         ErrorReason.ERROR_REASON_UNSUPPORTED_PARAMETER,
-        f"{field}: local text models take no {what}",
+        f"{field}: local {models} take no {what}",
         field=field,
         provider="huggingface",
     )

@@ -4,83 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
+from local_inference_service import pool_errors as errors
 from local_inference_service.adapters.base import LocalProviderAdapter
 from local_inference_service.load_options import conflicts
-from local_inference_service.progress import LoadError, Progress
-from marsys.v1 import (
-    ErrorReason,
-    LoadModelResponse,
-    LoadOptions,
-    LoadStage,
-    Model,
-    ModelCapabilities,
-    ModelError,
-    ModelState,
-)
-from serving.errors import ServiceError, service_error
+from local_inference_service.loader import Loader, close
+from local_inference_service.memory_need import MemoryNeed
+from local_inference_service.pool_entry import Entry, LoadPlan
+from local_inference_service.pool_names import HealthReport, PoolNames
+from local_inference_service.room import Limits, plan_room
+from marsys.v1 import LoadModelResponse, LoadStage, Model, ModelError, ModelState
+from serving.errors import ServiceError
 
 log = logging.getLogger(__name__)
 
-_LOADING_RETRY = 2.0  # seconds
-
-Opener = Callable[[Progress], LocalProviderAdapter]
-"""Loads a model; runs in a thread of its own."""
-
-
-@dataclass(eq=False)
-class _Entry:
-    """A model that the pool knows."""
-
-    name: str
-    options: LoadOptions
-    state: ModelState.ValueType = ModelState.MODEL_STATE_LOADING
-    adapter: LocalProviderAdapter | None = None
-    error: ModelError | None = None
-    users: int = 0
-    unused: asyncio.Event = field(default_factory=asyncio.Event)
-    listeners: list[asyncio.Queue[LoadModelResponse | None]] = field(default_factory=list)
-    last: LoadModelResponse | None = None
-    task: asyncio.Task[None] | None = None
-
-    def tell(self, step: LoadModelResponse | None) -> None:
-        self.last = step or self.last
-        for listener in self.listeners:
-            listener.put_nowait(step)
-
-    def described(self) -> Model:
-        model = Model(name=self.name, state=self.state, load_options=self.options)
-        model.provider = "huggingface"
-        if self.error is not None:
-            model.error.CopyFrom(self.error)
-        if self.adapter is not None:
-            model.provider = self.adapter.backend
-            model.memory_bytes = self.adapter.memory_bytes
-            if self.adapter.context_length is not None:
-                model.context_length = self.adapter.context_length
-            fields = self.adapter.supported_fields
-            capabilities = ModelCapabilities(
-                tools="tools" in fields,
-                structured_output="output_format.json_schema" in fields,
-                supported_fields=sorted(fields),
-            )
-            model.capabilities.CopyFrom(capabilities)
-        return model
+_MOST_LOADS = 32  # at a time, waiting ones included
+_STOP_PATIENCE = 10.0  # seconds that a load gets to end when the service stops
 
 
 class ModelPool:
-    """The models of this process. Used from one event loop."""
+    """The models of this process. Used from one event loop.
 
-    def __init__(self) -> None:
-        self._entries: dict[str, _Entry] = {}
+    Args:
+        limits: what the models may take together. Default: the machine's memory.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._models = PoolNames()
+        self._loader = Loader()
+        self._closing = False
+        self._reaper: asyncio.Task[None] | None = None
 
     def models(self) -> list[Model]:
         """What is loaded, loading, unloading or failed, by name."""
-        return [self._entries[name].described() for name in sorted(self._entries)]
+        return sorted((entry.described() for entry in self._models), key=lambda model: model.name)
 
     def describe(self, name: str) -> Model:
         """One model.
@@ -88,7 +50,13 @@ class ModelPool:
         Raises:
             ServiceError: it isn't known.
         """
-        return self._entry(name, "name").described()
+        return self._models.get(name, "name").described()
+
+    def report_health(self, report: HealthReport) -> None:
+        """Tell of each model whether it answers, from now on."""
+        self._models.on_health = report
+        for entry in self._models:
+            self._models.publish(entry)
 
     @contextmanager
     def use(self, name: str) -> Iterator[LocalProviderAdapter]:
@@ -97,177 +65,247 @@ class ModelPool:
         Raises:
             ServiceError: the model isn't known, loading, unloading or failed.
         """
-        entry = self._entry(name, "model")
-        if entry.adapter is None or entry.state != ModelState.MODEL_STATE_READY:
-            raise _not_ready(entry)
-        entry.users += 1
-        entry.unused.clear()
+        entry = self._models.get(name, "model")
+        if entry.adapter is None or entry.shown_state != ModelState.MODEL_STATE_READY:
+            raise errors.not_ready(entry)
+        entry.use()
         try:
             yield entry.adapter
+        except ServiceError:
+            raise
+        except Exception as error:
+            if entry.dropping is None:
+                raise
+            # The drain's time was over, and the adapter was closed under the call.
+            log.debug("a call of %s was cut off: %s", entry.name, error)
+            raise errors.cut_off(entry) from None
         finally:
-            entry.users -= 1
-            if not entry.users:
-                entry.unused.set()
+            entry.release()
 
-    async def load(
-        self, name: str, options: LoadOptions, opener: Opener
-    ) -> AsyncIterator[LoadModelResponse]:
+    async def load(self, plan: LoadPlan) -> AsyncIterator[LoadModelResponse]:
         """Load a model, or join its loading. The last step is READY.
 
-        The load goes on if the caller leaves.
+        The load goes on if the caller leaves. A model that is being unloaded is waited for.
 
         Raises:
             ServiceError: it can't be loaded, or is loaded with other options.
         """
-        entry = self._entries.get(name)
-        if entry is not None and entry.state == ModelState.MODEL_STATE_UNLOADING:
-            raise _not_ready(entry)
-        if entry is None or entry.state == ModelState.MODEL_STATE_FAILED:
-            entry = _Entry(name, options)
-            self._entries[name] = entry
-            entry.task = asyncio.create_task(self._open(entry, opener))
-        elif different := conflicts(options, entry.options):
-            raise service_error(
-                ErrorReason.ERROR_REASON_CONFLICT,
-                f"options.{different[0]}: {name} is loaded with another value; unload it first",
-                field=f"options.{different[0]}",
-                model=name,
-            )
-        async for step in _steps(entry):
-            yield step
+        while True:
+            if self._closing:
+                raise errors.shutting_down()
+            entry = self._models.find(plan)
+            if entry is None or entry.state == ModelState.MODEL_STATE_FAILED:
+                entry = self._begin(plan)
+            elif entry.state == ModelState.MODEL_STATE_UNLOADING:
+                yield LoadModelResponse(stage=LoadStage.LOAD_STAGE_QUEUED)
+                await entry.settled.wait()
+                continue
+            elif different := conflicts(plan.options, entry.plan.options):
+                raise errors.other_option(entry, different[0])
+            elif entry.fault is not None:
+                # A dead engine is started again by itself, or by a new load.
+                if entry.fault.retryable or not plan.allowed:
+                    raise ServiceError(entry.fault)
+                await asyncio.shield(self._drop(entry))
+                continue
+            break
+        self._models.add_name(entry, plan.name)
+        steps: Any = _watch(entry)
+        async with aclosing(steps):
+            async for step in steps:
+                yield step
 
     async def unload(self, name: str, drain_timeout: float | None) -> None:
-        """Forget a model, once nobody uses it any more.
+        """Forget a model, once nobody uses it any more. A load is stopped.
+
+        If all who asked for it leave before its last call has ended, the model stays.
 
         Args:
             name: the model.
             drain_timeout: seconds after which running calls are failed; None waits for them.
 
         Raises:
-            ServiceError: it isn't known or is loading.
+            ServiceError: it isn't known.
         """
-        entry = self._entry(name, "model")
-        if entry.state in (ModelState.MODEL_STATE_LOADING, ModelState.MODEL_STATE_UNLOADING):
-            raise _not_ready(entry)
-        adapter = entry.adapter
-        if adapter is not None:
-            entry.state = ModelState.MODEL_STATE_UNLOADING
-            if entry.users:
-                try:
-                    async with asyncio.timeout(drain_timeout):
-                        await entry.unused.wait()
-                except TimeoutError:
-                    log.warning("unloading %s cancels %d calls", name, entry.users)
-                except asyncio.CancelledError:
-                    entry.state = ModelState.MODEL_STATE_READY  # the caller changed their mind
-                    raise
-            await asyncio.to_thread(adapter.close)
-        if self._entries.get(name) is entry:
-            del self._entries[name]
-        log.info("unloaded %s", name)
+        entry = self._models.get(name, "model")
+        if entry.is_loading:
+            assert entry.loading is not None
+            self._stop_loading(entry)
+            await asyncio.wait({entry.loading})
+            return
+        if entry.adapter is None:
+            self._models.remove(entry)
+            return
+        self._enter_unloading(entry)
+        entry.unloaders += 1
+        try:
+            async with asyncio.timeout(drain_timeout):
+                await entry.unused.wait()
+        except TimeoutError:
+            if entry.users and entry.dropping is None:
+                log.warning("unloading %s cuts off %d calls", entry.name, entry.users)
+        except asyncio.CancelledError:
+            if entry.unloaders == 1 and entry.dropping is None:
+                self._leave_unloading(entry)
+            raise
+        finally:
+            entry.unloaders -= 1
+        await asyncio.shield(self._drop(entry))
 
     async def close(self) -> None:
-        """Drop every model, running calls too."""
-        for entry in list(self._entries.values()):
-            if entry.task is not None:
-                entry.task.cancel()
-            if entry.adapter is not None:
-                await asyncio.to_thread(entry.adapter.close)
-        self._entries.clear()
+        """Stop what is loading and drop every model, running calls too."""
+        self._closing = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+        loading = [entry for entry in self._models if entry.is_loading]
+        for entry in loading:
+            self._stop_loading(entry)
+        tasks = {entry.loading for entry in loading if entry.loading is not None}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_STOP_PATIENCE)
+            for task in late:
+                log.warning("%s doesn't end; it is left to itself", task.get_name())
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        drops = [self._drop(entry) for entry in self._models if entry.adapter is not None]
+        if drops:
+            await asyncio.wait(drops)
+        for entry in self._models:
+            self._models.remove(entry)
 
-    def _entry(self, name: str, field_name: str) -> _Entry:
-        entry = self._entries.get(name)
-        if entry is None:
-            raise service_error(
-                ErrorReason.ERROR_REASON_INVALID_MODEL,
-                f"{field_name}: no model {name!r} is loaded here",
-                field=field_name,
-                model=name,
-                action="Load it first (LoadModel), or name one that ListModels lists.",
-            )
+    def _begin(self, plan: LoadPlan) -> Entry:
+        if not plan.allowed:
+            raise errors.loading_not_allowed(plan.name)
+        if sum(entry.is_loading for entry in self._models) >= _MOST_LOADS:
+            raise errors.too_many_loads(plan.name)
+        entry = Entry(plan)
+        self._models.add(entry)
+        entry.loading = asyncio.create_task(self._load(entry), name=f"load {plan.name}")
+        entry.loading.add_done_callback(lambda _: self._loading_over(entry))
+        if self._limits.idle_unload and self._reaper is None:
+            self._reaper = asyncio.create_task(self._drop_idle(self._limits.idle_unload))
         return entry
 
-    async def _open(self, entry: _Entry, opener: Opener) -> None:
-        loop = asyncio.get_running_loop()
-
-        def progress(
-            stage: LoadStage.ValueType, completed: int | None, total: int | None, /
-        ) -> None:
-            step = LoadModelResponse(stage=stage, completed_bytes=completed, total_bytes=total)
-            loop.call_soon_threadsafe(entry.tell, step)
-
-        def open_and_warm_up() -> LocalProviderAdapter:
-            adapter = opener(progress)
-            progress(LoadStage.LOAD_STAGE_WARMING_UP, None, None)
-            try:
-                adapter.warm_up()
-            except BaseException:
-                adapter.close()
-                raise
-            return adapter
-
+    async def _load(self, entry: Entry) -> None:
+        """Load a model. Ends with its state READY or FAILED, or without it."""
         log.info("loading %s", entry.name)
         try:
-            entry.adapter = await asyncio.to_thread(open_and_warm_up)
+            adapter = await self._loader.load(entry, self._make_room)
+        except ServiceError as refusal:
+            entry.error = refusal.error
+            self._models.remove(entry)
+            log.info("%s isn't loaded: %s", entry.name, refusal.error.message)
         except Exception as error:
-            entry.error = _load_failure(entry.name, error)
+            entry.error = errors.load_failure(entry.name, error)
             entry.state = ModelState.MODEL_STATE_FAILED
-            entry.tell(None)
-            return
+            entry.need = None
+            self._models.publish(entry)
+            self._models.forget_old_failures()
+        else:
+            loop = asyncio.get_running_loop()
+            entry.become_ready(adapter)
+            adapter.on_health = lambda fault: _in_loop(loop, self._on_health, entry, fault)
+            self._models.publish(entry)
+            log.info("loaded %s, for which %s are set aside", entry.name, entry.need)
+
+    def _loading_over(self, entry: Entry) -> None:
+        """The task of a load has ended, perhaps before it began."""
+        assert entry.loading is not None
+        if entry.loading.cancelled():
+            entry.error = errors.stopped(entry).error
+            self._models.remove(entry)
+            log.info("the load of %s was stopped", entry.name)
+        entry.steps.end()
+
+    async def _make_room(self, entry: Entry, need: MemoryNeed) -> None:
+        """Set memory aside for a model, and drop others for it where the operator wants that.
+
+        Raises:
+            ServiceError: there isn't enough, or there are too many models.
+        """
+        going = [other.dropping for other in self._models if other.dropping is not None]
+        if going:
+            await asyncio.wait(going)
+        others = [other for other in self._models if other is not entry]
+        victims = plan_room(self._limits, need, entry.name, others)
+        for victim in victims:
+            log.info("dropping %s, which is unused, to make room for %s", victim.name, entry.name)
+        drops = [self._drop(victim) for victim in victims]
+        if drops:
+            await asyncio.wait(drops)
+        entry.need = need
+
+    def _stop_loading(self, entry: Entry) -> None:
+        assert entry.loading is not None
+        if entry.state == ModelState.MODEL_STATE_LOADING:
+            self._enter_unloading(entry)
+            entry.loading.cancel()
+
+    def _enter_unloading(self, entry: Entry) -> None:
+        if entry.state != ModelState.MODEL_STATE_UNLOADING:
+            entry.state = ModelState.MODEL_STATE_UNLOADING
+            entry.settled.clear()
+            self._models.publish(entry)
+
+    def _leave_unloading(self, entry: Entry) -> None:
         entry.state = ModelState.MODEL_STATE_READY
-        log.info("loaded %s", entry.name)
-        ready = LoadModelResponse(stage=LoadStage.LOAD_STAGE_READY, model=entry.described())
-        entry.tell(ready)
-        entry.tell(None)
+        entry.settled.set()
+        self._models.publish(entry)
+
+    def _drop(self, entry: Entry) -> asyncio.Task[None]:
+        """Close a loaded model and forget it: begun at once, and only once."""
+        if entry.dropping is None:
+            self._enter_unloading(entry)
+            entry.dropping = asyncio.create_task(self._close(entry), name=f"drop {entry.name}")
+        return entry.dropping
+
+    async def _close(self, entry: Entry) -> None:
+        assert entry.adapter is not None
+        try:
+            await asyncio.to_thread(close, entry.adapter)
+        finally:
+            entry.adapter = None
+            entry.unused.set()
+            self._models.remove(entry)
+            log.info("unloaded %s", entry.name)
+
+    def _on_health(self, entry: Entry, fault: ModelError | None) -> None:
+        if entry not in self._models or entry.dropping is not None:
+            return
+        entry.fault = fault
+        if fault is None:
+            log.info("%s answers again", entry.name)
+        else:
+            log.warning("%s can't answer: %s", entry.name, fault.message)
+        self._models.publish(entry)
+
+    async def _drop_idle(self, after: float) -> None:
+        """Drop each model that nobody has used for a while."""
+        while True:
+            now = time.monotonic()
+            idle = [entry for entry in self._models if entry.idle]
+            for entry in idle:
+                if entry.last_used + after <= now:
+                    log.info("dropping %s, which was unused for %g s", entry.name, after)
+                    self._drop(entry)
+            due = [e.last_used + after for e in idle if e.dropping is None]
+            # One that falls idle meanwhile isn't due before that time is over.
+            await asyncio.sleep(min([*due, now + after]) - now)
 
 
-async def _steps(entry: _Entry) -> AsyncIterator[LoadModelResponse]:
-    """The steps of a load, from the present one on."""
-    if entry.state == ModelState.MODEL_STATE_READY:
-        yield LoadModelResponse(stage=LoadStage.LOAD_STAGE_READY, model=entry.described())
-        return
-    listener: asyncio.Queue[LoadModelResponse | None] = asyncio.Queue()
-    if entry.last is not None:
-        listener.put_nowait(entry.last)
-    entry.listeners.append(listener)
-    try:
-        while (step := await listener.get()) is not None:
-            yield step
-    finally:
-        entry.listeners.remove(listener)
+async def _watch(entry: Entry) -> AsyncIterator[LoadModelResponse]:
+    """The steps of a load, from the present one on; READY alone where it is loaded."""
+    if entry.state != ModelState.MODEL_STATE_READY:
+        steps: Any = entry.steps.read()
+        async with aclosing(steps):
+            async for step in steps:
+                yield step
     if entry.error is not None:
         raise ServiceError(entry.error)
+    yield LoadModelResponse(stage=LoadStage.LOAD_STAGE_READY, model=entry.described())
 
 
-def _not_ready(entry: _Entry) -> ServiceError:
-    if entry.state == ModelState.MODEL_STATE_LOADING:
-        return service_error(
-            ErrorReason.ERROR_REASON_MODEL_LOADING,
-            f"{entry.name} is being loaded",
-            field="model",
-            model=entry.name,
-            retry_after=_LOADING_RETRY,
-        )
-    if entry.state == ModelState.MODEL_STATE_UNLOADING:
-        return service_error(
-            ErrorReason.ERROR_REASON_MODEL_NOT_LOADED,
-            f"{entry.name} is being unloaded",
-            field="model",
-            model=entry.name,
-        )
-    return ServiceError(entry.error or _load_failure(entry.name, LoadError("it failed")))
-
-
-def _load_failure(name: str, error: Exception) -> ModelError:
-    if isinstance(error, LoadError):
-        text: Any = error
-        log.warning("%s can't be loaded: %s", name, error)
-    else:
-        text = f"unexpected {type(error).__name__}; see the service's log"
-        log.error("loading %s failed", name, exc_info=error)
-    return service_error(
-        ErrorReason.ERROR_REASON_MODEL_LOAD_FAILED,
-        f"{name} can't be loaded: {text}",
-        field="model",
-        model=name,
-    ).error
+def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *given: Any) -> None:
+    with suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(call, *given)

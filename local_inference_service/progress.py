@@ -29,3 +29,7 @@ def quiet(stage: LoadStage.ValueType, completed: int | None, total: int | None, 
 
 class LoadError(Exception):
     """A model can't be loaded. The text says why, for the person who asked for it."""
+
+
+class OutOfMemory(LoadError):
+    """There is not enough memory for the model."""

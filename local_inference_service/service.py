@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
-from local_inference_service.adapters.base import LocalProviderAdapter
-from local_inference_service.adapters.factory import LocalAdapterFactory
-from local_inference_service.embedded import EMBEDDED_MODEL, ensure_embedded_model
-from local_inference_service.load_options import LoadRules, adapter_arguments
-from local_inference_service.pool import ModelPool, Opener
-from local_inference_service.progress import Progress
+from local_inference_service.load_options import LoadRules
+from local_inference_service.load_plans import LoadPlans
+from local_inference_service.model_source import check_allowed, find_source, served_name
+from local_inference_service.pool import ModelPool
+from local_inference_service.pool_errors import loading_not_allowed
+from local_inference_service.room import Limits
 from local_inference_service.settings import LocalSettings
 from marsys.v1 import (
+    Backend,
     CountPrecision,
     CountTokensResponse,
-    ErrorReason,
     GenerateRequest,
     GetModelRequest,
     GetModelResponse,
@@ -26,12 +26,14 @@ from marsys.v1 import (
     LoadModelRequest,
     LoadModelResponse,
     LoadOptions,
+    ModelClass,
     StreamEvent,
     UnloadModelRequest,
     UnloadModelResponse,
 )
 from marsys.v1.model_service_pb2_grpc import ModelServiceServicer
-from serving.errors import invalid, service_error
+from serving.app import ModelHealthReport
+from serving.errors import ServiceError, invalid
 from serving.generator import Call
 from serving.handlers import Context, stream_rpc, unary_rpc
 from serving.model_pages import page_of
@@ -66,8 +68,9 @@ class LocalGenerator:
 class LocalModelService(ModelServiceServicer):
     """Serves ModelService from the pool."""
 
-    def __init__(self, pool: ModelPool, settings: LocalSettings) -> None:
+    def __init__(self, pool: ModelPool, plans: LoadPlans, settings: LocalSettings) -> None:
         self._pool = pool
+        self._plans = plans
         self._settings = settings
 
     @unary_rpc
@@ -84,13 +87,15 @@ class LocalModelService(ModelServiceServicer):
     async def LoadModel(
         self, request: LoadModelRequest, context: Context
     ) -> AsyncIterator[LoadModelResponse]:
-        if not request.model.strip():
-            raise invalid("model", "must name a model")
-        rules = LoadRules(allow_remote_code=self._settings.allow_remote_code)
-        arguments = adapter_arguments(request.options, rules)
-        source = self._allowed_source(request.model)
-        opener = make_opener(source, arguments, self._settings)
-        steps: Any = self._pool.load(request.model, request.options, opener)
+        source = find_source(request.model, request.options.revision)
+        plan = self._plans.make(
+            request.model,
+            source,
+            request.options,
+            allowed=self._settings.loading_allowed,
+        )
+        check_allowed(source, self._settings.allow_model_paths, request.model)
+        steps: Any = self._pool.load(plan)
         async with aclosing(steps):
             async for step in steps:
                 yield step
@@ -104,24 +109,10 @@ class LocalModelService(ModelServiceServicer):
             timeout = request.drain_timeout.ToMilliseconds() / 1000
             if timeout < 0:
                 raise invalid("drain_timeout", "must be 0 or more")
+        if not self._settings.loading_allowed:
+            raise loading_not_allowed(request.model)
         await self._pool.unload(request.model, timeout)
         return UnloadModelResponse()
-
-    def _allowed_source(self, model: str) -> str:
-        """Hub names may always be loaded, paths only below what the operator allows."""
-        path = Path(model).expanduser()
-        if not path.exists() and not model.startswith(("/", ".", "~")):
-            return model
-        resolved = path.resolve()
-        for allowed in self._settings.allow_model_paths:
-            if resolved.is_relative_to(allowed.expanduser().resolve()):
-                return str(resolved)
-        raise service_error(
-            ErrorReason.ERROR_REASON_NOT_ALLOWED,
-            "model: the operator has not allowed models to be loaded from this path",
-            field="model",
-            model=model,
-        )
 
 
 class LocalApp:
@@ -129,10 +120,27 @@ class LocalApp:
 
     def __init__(self, settings: LocalSettings) -> None:
         self._settings = settings
-        self._pool = ModelPool()
+        limits = Limits(
+            memory_budget=settings.memory_budget,
+            max_models=settings.max_models,
+            evict_idle=settings.evict_idle,
+            idle_unload=settings.idle_unload,
+        )
+        rules = LoadRules(
+            allow_remote_code=settings.allow_remote_code,
+            allow_engine_options=frozenset(settings.allow_engine_options),
+            max_active=settings.max_active,
+            max_queued=settings.max_queued,
+        )
+        self._pool = ModelPool(limits)
+        self._plans = LoadPlans(rules, limits, settings.media_rules)
         self.generator = LocalGenerator(self._pool)
-        self.model_service = LocalModelService(self._pool, settings)
+        self.model_service = LocalModelService(self._pool, self._plans, settings)
         self.oauth_service = None
+
+    def report_health(self, report: ModelHealthReport) -> None:
+        """Tell of each model whether it answers, from now on."""
+        self._pool.report_health(report)
 
     async def start(self) -> None:
         """Load the model of the settings.
@@ -140,43 +148,53 @@ class LocalApp:
         Raises:
             ServiceError: it can't be loaded.
         """
-        source = self._settings.model
-        if source == NO_MODEL:
+        name = self._settings.model
+        if name == NO_MODEL:
             return
-        options = LoadOptions()
-        if self._settings.torch_dtype != "auto":
-            options.torch_dtype = self._settings.torch_dtype
-        if self._settings.device_map != "auto":
-            options.device_map = self._settings.device_map
-        if self._settings.allow_remote_code:
-            options.trust_remote_code = True
-        rules = LoadRules(allow_remote_code=self._settings.allow_remote_code)
-        opener = make_opener(source, adapter_arguments(options, rules), self._settings)
-        async for _ in self._pool.load(served_name(source), options, opener):
+        options = start_options(self._settings)
+        source = find_source(name, options.revision)
+        try:
+            plan = self._start_plans().make(
+                served_name(name), source, options, pinned=self._settings.pin_model
+            )
+        except ServiceError as error:  # it names an option; for the operator that is a setting
+            error.error.message = error.error.message.removeprefix("options.")
+            raise ServiceError(error.error) from None
+        async for _ in self._pool.load(plan):
             pass
 
     async def stop(self) -> None:
         await self._pool.close()
 
-
-def served_name(source: str) -> str:
-    """The name under which the operator's model is served: a directory's last part."""
-    path = Path(source).expanduser()
-    return path.resolve().name if path.is_dir() else source
-
-
-def make_opener(source: str, arguments: dict[str, Any], settings: LocalSettings) -> Opener:
-    """What loads a model, in a thread."""
-
-    def open_model(progress: Progress) -> LocalProviderAdapter:
-        name = str(ensure_embedded_model(progress)) if source == EMBEDDED_MODEL else source
-        return LocalAdapterFactory.create_adapter(
-            "huggingface",
-            name,
-            **arguments,
-            max_active=settings.max_active,
-            max_queued=settings.max_queued,
-            progress=progress,
+    def _start_plans(self) -> LoadPlans:
+        """What the operator's own model may do: any engine option."""
+        rules = LoadRules(
+            allow_remote_code=self._settings.allow_remote_code,
+            allow_engine_options=frozenset({"*"}),
+            max_active=self._settings.max_active,
+            max_queued=self._settings.max_queued,
         )
+        return LoadPlans(rules, self._plans.limits, self._plans.media_rules)
 
-    return open_model
+
+def start_options(settings: LocalSettings) -> LoadOptions:
+    """How the model of the settings is loaded: what is set there, and nothing else."""
+    options = LoadOptions(
+        quantization=settings.quantization,
+        revision=settings.revision,
+        trust_remote_code=settings.allow_remote_code,
+        max_model_len=settings.max_model_len,
+        tensor_parallel_size=settings.tensor_parallel_size,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+    )
+    if settings.model_class == "vlm":
+        options.model_class = ModelClass.MODEL_CLASS_VLM
+    if settings.backend == "vllm":
+        options.backend = Backend.BACKEND_VLLM
+    if settings.torch_dtype != "auto":
+        options.torch_dtype = settings.torch_dtype
+    if settings.device_map != "auto":
+        options.device_map = settings.device_map
+    if settings.engine_options:
+        options.engine_options_json = json.dumps(dict(settings.engine_options))
+    return options

@@ -1,26 +1,39 @@
-"""Finds a model's files and loads them with transformers."""
+"""Loads a model's weights and tokenizer with transformers."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
-from fnmatch import fnmatch
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from local_inference_service.progress import LoadError, Progress
+from local_inference_service.architecture import check_architecture
+from local_inference_service.hub import fetch_model
+from local_inference_service.model_files import ModelFiles, check_files
+from local_inference_service.progress import LoadError, OutOfMemory, Progress, quiet
 from marsys.v1 import LoadStage
+
+__all__ = [
+    "fetch_model",
+    "load_model",
+    "model_defaults",
+    "read_model",
+    "resolve_device",
+    "resolve_dtype",
+]
 
 log = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# What a text model needs. Pickled weights (*.bin) can run code when they are read.
-_WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
-_UNWANTED = ("original/*", "onnx/*", "openvino/*", "*.bin.index.json")
+# transformers sets PyTorch's default type, which is one for the process, while it builds a model.
+_BUILDING = threading.Lock()
 
 
 def resolve_dtype(name: str, device: str) -> torch.dtype | str:
@@ -43,105 +56,156 @@ def resolve_device(device_map: str) -> str:
     return "auto" if torch.accelerator.is_available() else "cpu"
 
 
-def fetch_model(name: str, revision: str | None, progress: Progress) -> str:
-    """Directory of a model: the name itself if it is one, else a hub model's local copy.
-
-    Raises:
-        LoadError: the hub can't be reached or doesn't have the model.
-    """
-    if Path(name).expanduser().is_dir():
-        return str(Path(name).expanduser())
-    if name.startswith(("/", ".", "~")):
-        raise LoadError(f"there is no directory {name}")
-    try:
-        return _fetch_from_hub(name, revision, progress)
-    except LoadError:
-        raise
-    except Exception as error:  # the hub's client raises errors of many libraries
-        raise LoadError(f"{name} can't be fetched from the hub: {_first_line(error)}") from error
-
-
 def load_model(
-    directory: str, dtype: torch.dtype | str, device: str, trust_remote_code: bool
+    directory: str,
+    dtype: torch.dtype | str,
+    device: str,
+    trust_remote_code: bool,
+    progress: Progress = quiet,
 ) -> tuple[Any, Any]:
-    """The model and tokenizer of a directory.
+    """The text model and tokenizer of a directory.
+
+    Args:
+        directory: where the files are.
+        dtype: type of the weights; "auto": the model's own.
+        device: where they go, as transformers' device_map has it.
+        trust_remote_code: whether the model's own Python code may run.
+        progress: told how much of the weights is in memory.
 
     Raises:
         LoadError: files are missing, broken, pickled, or of an architecture that transformers
             doesn't know.
     """
-    _refuse_pickles(Path(directory))
-    if not sys.stderr.isatty():  # a bar in a log file is noise
-        transformers.utils.logging.disable_progress_bar()
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            directory, trust_remote_code=trust_remote_code
-        )
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            directory,
-            dtype=dtype,
-            device_map=device,
-            trust_remote_code=trust_remote_code,
-            use_safetensors=True,
-        )
-    except torch.OutOfMemoryError as error:
-        raise LoadError("the model doesn't fit into the device's memory") from error
-    except Exception as error:  # transformers, safetensors and tokenizers raise their own
-        log.info("loading %s failed", directory, exc_info=True)
-        raise LoadError(_first_line(error)) from error
-    model.eval()
+    files = check_files(Path(directory))
+    check_architecture(files.config, "llm", trust_remote_code, files.directory.name)
+    tokenizer = load_part(transformers.AutoTokenizer, directory, trust_remote_code)
+    model = read_model(
+        transformers.AutoModelForCausalLM, files, dtype, device, trust_remote_code, progress
+    )
     return model, tokenizer
 
 
-def _fetch_from_hub(name: str, revision: str | None, progress: Progress) -> str:
-    import huggingface_hub
+def load_part(kind: Any, directory: str, trust_remote_code: bool, **options: Any) -> Any:
+    """A tokenizer or processor.
 
-    progress(LoadStage.LOAD_STAGE_DOWNLOADING, None, None)
+    Args:
+        kind: transformers' class, such as AutoTokenizer.
+        directory: where the files are.
+        trust_remote_code: whether the model's own Python code may run.
+        **options: further arguments of its from_pretrained.
+
+    Raises:
+        LoadError: it can't be made of these files.
+    """
     try:
-        return str(
-            huggingface_hub.snapshot_download(
-                name,
-                revision=revision,
-                allow_patterns=list(_WANTED),
-                ignore_patterns=list(_UNWANTED),
-                local_files_only=True,
+        return kind.from_pretrained(directory, trust_remote_code=trust_remote_code, **options)
+    except Exception as error:  # transformers and tokenizers raise their own
+        log.info("loading the tokenizer or processor of %s failed", directory, exc_info=True)
+        what = kind.__name__.removeprefix("Auto").lower()
+        raise LoadError(f"its {what} can't be loaded: {_first_line(error)}") from error
+
+
+def read_model(
+    kind: Any,
+    files: ModelFiles,
+    dtype: torch.dtype | str,
+    device: str,
+    trust_remote_code: bool,
+    progress: Progress = quiet,
+    **options: Any,
+) -> Any:
+    """A model with its weights, ready to generate.
+
+    Args:
+        kind: transformers' class, such as AutoModelForCausalLM.
+        files: what check_files found.
+        dtype: type of the weights; "auto": the model's own.
+        device: where they go, as transformers' device_map has it.
+        trust_remote_code: whether the model's own Python code may run.
+        progress: told how much of the weights is in memory.
+        **options: further arguments of its from_pretrained.
+
+    Raises:
+        LoadError: the weights don't fit the architecture, or don't fit into memory.
+    """
+    if not sys.stderr.isatty():  # a bar in a log file is noise
+        transformers.utils.logging.disable_progress_bar()
+    name = files.directory.name
+    try:
+        with _BUILDING, _told(progress, files.nbytes):
+            model, said = kind.from_pretrained(
+                str(files.directory),
+                dtype=dtype,
+                device_map=device,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # to name them: see _check_complete
+                output_loading_info=True,
+                **options,
             )
-        )
-    except huggingface_hub.errors.LocalEntryNotFoundError:
-        log.info("fetching %s from the hub", name)
-    info = huggingface_hub.HfApi().model_info(name, revision=revision, files_metadata=True)
-    files = [file for file in info.siblings or () if _is_wanted(file.rfilename)]
-    total = sum(file.size or 0 for file in files)
-    done = 0
-    for file in files:
-        huggingface_hub.hf_hub_download(name, file.rfilename, revision=info.sha)
-        done += file.size or 0
-        progress(LoadStage.LOAD_STAGE_DOWNLOADING, done, total)
-    return str(huggingface_hub.snapshot_download(name, revision=info.sha, local_files_only=True))
-
-
-def _is_wanted(name: str) -> bool:
-    wanted = any(fnmatch(name, pattern) for pattern in _WANTED)
-    return wanted and not any(fnmatch(name, pattern) for pattern in _UNWANTED)
-
-
-def _refuse_pickles(directory: Path) -> None:
-    if not (directory / "config.json").is_file():
-        raise LoadError(f"{directory.name} holds no model: config.json is missing")
-    if any(directory.glob("*.safetensors")):
-        return
-    if any(directory.glob("*.bin")) or any(directory.glob("*.pt")):
-        raise LoadError(
-            f"the weights of {directory.name} are pickled, and reading them could run code; "
-            "safetensors are needed"
-        )
-    raise LoadError(f"{directory.name} holds no weights (*.safetensors)")
+    except LoadError:
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory(f"{name} doesn't fit into the device's memory") from error
+    except Exception as error:  # transformers and safetensors raise their own
+        if "DefaultCPUAllocator" in str(error):  # PyTorch has no class for it on the CPU
+            raise OutOfMemory(f"{name} doesn't fit into memory") from error
+        log.info("loading %s failed", files.directory, exc_info=True)
+        raise LoadError(_first_line(error)) from error
+    _check_complete(said, name)
+    return model.eval()
 
 
 def model_defaults(model: Any) -> dict[str, Any]:
     """What the model's generation_config sets explicitly."""
     values: dict[str, Any] = model.generation_config.to_diff_dict()
     return json.loads(json.dumps(values, default=str))  # type: ignore[no-any-return]
+
+
+def _check_complete(said: Any, name: str) -> None:
+    """transformers gives random numbers to weights that the files lack, and only warns."""
+    mismatched = sorted(said["mismatched_keys"], key=str)
+    if mismatched:
+        tensor, stored, wanted = mismatched[0]
+        raise LoadError(
+            f"{len(mismatched)} of the weights of {name} have other shapes than config.json says, "
+            f"such as {tensor}: {tuple(stored)} instead of {tuple(wanted)}"
+        )
+    missing = sorted(said["missing_keys"])
+    if missing:
+        raise LoadError(
+            f"the files of {name} lack {len(missing)} of the model's weights, such as {missing[0]}"
+        )
+    if said["unexpected_keys"]:
+        log.info("%s has %d weights that aren't used", name, len(said["unexpected_keys"]))
+
+
+@contextmanager
+def _told(progress: Progress, total: int) -> Iterator[None]:
+    """Tell how many bytes of the weights have been put in place, while transformers does it.
+
+    The weights are told by their number: a share of them is taken for that share of the bytes.
+    """
+    progress(LoadStage.LOAD_STAGE_LOADING, 0, total)
+    thread = threading.get_ident()
+
+    def hook(factory: Callable[..., Any], given: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        items = given[0] if given else options.get("iterable")
+        bar = factory(*given, **options)
+        mine = threading.get_ident() == thread and options.get("desc") == "Loading weights"
+        return _counted(bar, len(items), progress, total) if mine and items else bar
+
+    before = transformers.utils.logging.set_tqdm_hook(hook)
+    try:
+        yield
+    finally:
+        transformers.utils.logging.set_tqdm_hook(before)
+
+
+def _counted(bar: Iterable[Any], count: int, progress: Progress, total: int) -> Iterator[Any]:
+    for number, item in enumerate(bar, start=1):
+        yield item
+        progress(LoadStage.LOAD_STAGE_LOADING, total * number // count, total)
 
 
 def _cpu_has_bfloat16() -> bool:

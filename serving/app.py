@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from marsys.v1.model_service_pb2_grpc import ModelServiceServicer
 from marsys.v1.oauth_service_pb2_grpc import OAuthServiceServicer
 from serving.generator import Generator
+
+ModelHealthReport = Callable[[str, bool | None], None]
+"""Told a model's name, and whether it answers; None: it isn't there any more. Called in the event
+loop."""
 
 
 class App(Protocol):
@@ -37,4 +42,13 @@ class App(Protocol):
 
     async def stop(self) -> None:
         """Release everything. No call is running any more."""
+        ...
+
+
+@runtime_checkable
+class HasModelHealth(Protocol):
+    """An App whose models come and go. Health tells of each, beside the service's own."""
+
+    def report_health(self, report: ModelHealthReport) -> None:
+        """Tell of each model whether it answers, from now on and whenever that changes."""
         ...

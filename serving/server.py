@@ -10,14 +10,15 @@ import sys
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from marsys import v1
 from marsys.v1 import inference_service_pb2_grpc as inference_grpc
 from marsys.v1 import model_service_pb2_grpc as model_grpc
 from marsys.v1 import oauth_service_pb2_grpc as oauth_grpc
-from serving.app import App
+from serving import health
+from serving.app import App, HasModelHealth
 from serving.auth import TokenInterceptor
 from serving.drain import Drain
 from serving.handlers import InferenceServicer
@@ -28,8 +29,7 @@ from serving.unserved import UnservedOAuthService
 log = logging.getLogger(__name__)
 
 SERVICES = ("InferenceService", "ModelService", "OAuthService")
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_INFERENCE = f"{v1.inference_service_pb2.DESCRIPTOR.package}.InferenceService"
 
 
 class AddressError(Exception):
@@ -44,7 +44,7 @@ class RunningServer:
     """
 
     def __init__(
-        self, server: grpc.aio.Server, app: App, checks: health.aio.HealthServicer, address: str
+        self, server: grpc.aio.Server, app: App, checks: health.HealthServicer, address: str
     ) -> None:
         self.address = address
         self._server = server
@@ -71,7 +71,7 @@ class RunningServer:
         Returns:
             Whether all calls had ended by themselves.
         """
-        await self._checks.enter_graceful_shutdown()
+        self._checks.close()
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
         ended = await self._drain.close(grace)
@@ -90,19 +90,23 @@ class RunningServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._checks, self._server)
         names = (*_full_names(), health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        await self._set_health(_NOT_SERVING)
+        self._set_health(False)
+        if isinstance(self._app, HasModelHealth):
+            self._app.report_health(
+                lambda model, serving: self._checks.set(f"{_INFERENCE}/{model}", serving)
+            )
         self.address = _bind(self._server, settings)
         await self._server.start()
         self._starting = asyncio.create_task(self._start_app())
 
     async def _start_app(self) -> None:
         await self._app.start()
-        await self._set_health(_SERVING)
+        self._set_health(True)
         log.info("serving on %s", self.address)
 
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+    def _set_health(self, serving: bool) -> None:
         for name in ("", *_full_names()):
-            await self._checks.set(name, status)
+            self._checks.set(name, serving)
 
 
 async def start_server(settings: ServerSettings, app: App) -> RunningServer:
@@ -125,7 +129,7 @@ async def start_server(settings: ServerSettings, app: App) -> RunningServer:
             ("grpc.keepalive_time_ms", 60_000),
         ],
     )
-    running = RunningServer(server, app, health.aio.HealthServicer(), "")
+    running = RunningServer(server, app, health.HealthServicer(), "")
     await running._open(settings)
     if settings.address_file is not None:
         _write_whole(settings.address_file, running.address)

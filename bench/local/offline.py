@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -21,17 +22,21 @@ def offline(engine: str) -> Side:
     """An engine: "generate" or "vllm"."""
 
     def side(work: Workload) -> dict[int, Figures]:
-        done = subprocess.run(
-            [sys.executable, __file__, engine],
-            input=json.dumps(asdict(work)),
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | VLLM_ON_CPU,
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr[-3000:])
-        told = json.loads(done.stdout.splitlines()[-1])
+        with tempfile.TemporaryDirectory() as directory:
+            told_file, said_file = Path(directory) / "told", Path(directory) / "said"
+            # Files, not pipes: vLLM's processes hold them open for longer than ours lives.
+            with said_file.open("wb") as said:
+                done = subprocess.run(
+                    [sys.executable, __file__, engine, str(told_file)],
+                    input=json.dumps(asdict(work)).encode(),
+                    stdout=said,
+                    stderr=said,
+                    check=False,
+                    env=os.environ | VLLM_ON_CPU,
+                )
+            if done.returncode:
+                raise RuntimeError(said_file.read_text()[-3000:])
+            told = json.loads(told_file.read_text())
         return {int(level): Figures(*figures) for level, figures in told.items()}
 
     return side
@@ -125,9 +130,7 @@ def _main() -> None:
     # One at a time, every level is the same: a few requests tell it.
     few = sys.argv[1] == "generate"
     figures = {level: run(work.prompts(min(level, 4) if few else level)) for level in work.levels}
-    print(json.dumps(figures))
-    sys.stdout.flush()
-    os._exit(0)  # vLLM's own end takes long
+    Path(sys.argv[2]).write_text(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from processes import serving
 from workload import EMBEDDED, Figures, Side, Workload, measure
 
@@ -26,8 +27,12 @@ def service(backend: str) -> Side:
             command = [
                 sys.executable, "-m", "local_inference_service", "--address", "127.0.0.1:0",
                 "--address-file", str(address_file), "--model", work.model, "--backend", backend,
-                "--torch-dtype", work.dtype, "--max-active", str(work.most),
+                "--torch-dtype", work.dtype, "--max-model-len", "2048",
             ]  # fmt: skip
+            if backend == "vllm":
+                command += ["--engine-options", f'{{"max_num_seqs": {work.most}}}']
+            else:
+                command += ["--max-active", str(work.most)]
             with serving(command, address_file):
                 address = address_file.read_text().strip()
                 return asyncio.run(_measure(address, work))
@@ -37,6 +42,7 @@ def service(backend: str) -> Side:
 
 async def _measure(address: str, work: Workload) -> dict[int, Figures]:
     async with grpc.aio.insecure_channel(address) as channel:
+        await _ready(channel)
         stub: Any = InferenceServiceStub(channel)
         name = work.model if work.model == EMBEDDED else work.model.rstrip("/").rpartition("/")[2]
 
@@ -57,3 +63,12 @@ async def _measure(address: str, work: Workload) -> dict[int, Figures]:
                         yield event.finished.usage.output_tokens
 
         return await measure(ask, work)
+
+
+async def _ready(channel: grpc.aio.Channel) -> None:
+    """Wait until the model has generated once."""
+    request = health_pb2.HealthCheckRequest()
+    async with asyncio.timeout(600):
+        async for answer in health_pb2_grpc.HealthStub(channel).Watch(request):
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                return

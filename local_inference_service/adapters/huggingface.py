@@ -160,21 +160,7 @@ class HuggingFaceAdapter(LocalProviderAdapter):
             self._engine.cancel(job)
 
     def warm_up(self) -> None:
-        done = threading.Event()
-        outputs: list[Output] = []
-
-        def deliver(output: Output) -> None:
-            outputs.append(output)
-            if output.finish is not None or output.error is not None:
-                done.set()
-
-        prompt = self.tokenizer("Hello", add_special_tokens=True).input_ids
-        greedy = SamplingParams(temperature=0)
-        self._engine.submit(Job(prompt, 2, greedy, TextStream(self._decode), deliver))
-        done.wait()
-        error = outputs[-1].error
-        if error is not None:
-            raise error
+        self._answer_of(Prompt(self.tokenizer("Hello", add_special_tokens=True).input_ids), 2)
 
     def close(self) -> None:
         self._engine.close()
@@ -185,7 +171,31 @@ class HuggingFaceAdapter(LocalProviderAdapter):
 
     async def _in_tokenizer_thread(self, work: Callable[[], T]) -> T:
         """Do what uses the tokenizer or processor, without holding up the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._tokenizing, work)
+        try:
+            waited = asyncio.get_running_loop().run_in_executor(self._tokenizing, work)
+        except RuntimeError:  # the thread has ended
+            raise _failure(EngineStopped("the model was unloaded"), self.model_name) from None
+        return await waited
+
+    def _answer_of(self, prompt: Prompt, max_tokens: int) -> str:
+        """The likeliest answer, waited for in a thread without an event loop."""
+        done = threading.Event()
+        outputs: list[Output] = []
+
+        def deliver(output: Output) -> None:
+            outputs.append(output)
+            if output.finish is not None or output.error is not None:
+                done.set()
+
+        greedy = SamplingParams(temperature=0)
+        text = TextStream(self._decode)
+        job = Job(prompt.ids, max_tokens, greedy, text, deliver, inputs=prompt.inputs)
+        self._engine.submit(job)
+        done.wait()
+        error = outputs[-1].error
+        if error is not None:
+            raise error
+        return "".join(output.text for output in outputs)
 
     def _end_tokens(self) -> list[int]:
         ends = self._defaults.get("eos_token_id", self.tokenizer.eos_token_id)

@@ -46,7 +46,7 @@ class HuggingFaceLLMAdapter(HuggingFaceAdapter):
         dtype = resolve_dtype(torch_dtype, device)
         directory = fetch_model(model_name, revision, progress)
         progress(LoadStage.LOAD_STAGE_LOADING, None, None)
-        model, tokenizer = load_model(directory, dtype, device, trust_remote_code)
+        model, tokenizer = load_model(directory, dtype, device, trust_remote_code, progress)
         super().__init__(model_name, model, tokenizer, **options)
 
     @property

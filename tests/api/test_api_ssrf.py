@@ -9,14 +9,14 @@ import pytest
 from api_raw_upstream import RawUpstream, whole
 from api_upstream import Caller, Serve, Upstream, ask, completion, reply
 
-from api_service.base_url import allowed_by, check_allowed_url, check_base_url
 from api_service.proxies import Proxies
-from api_service.reach import Reach, is_within
 from api_service.settings import ApiSettings
 from api_service.target import Targets
 from marsys.v1 import ErrorReason
+from serving.base_url import allowed_by, check_allowed_url, check_base_url
 from serving.errors import ServiceError
 from serving.generator import Call
+from serving.reach import Reach, is_within
 
 REMOTE = Call("id", "ipv4:203.0.113.7:40000", None, False)
 LOCAL = Call("id", "ipv4:127.0.0.1:40000", None, False)

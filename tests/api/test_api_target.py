@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from api_upstream import Caller, Serve, Upstream, ask, completion, reply
 
-from api_service.base_url import allowed_by, check_base_url, is_local_peer
 from api_service.providers.table import OPENAI, ProviderRow
 from api_service.settings import ApiSettings
 from api_service.target import Targets
 from marsys.v1 import ErrorReason
+from serving.base_url import allowed_by, check_base_url, is_local_peer
 from serving.errors import ServiceError
 from serving.generator import Call
 

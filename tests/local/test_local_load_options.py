@@ -199,6 +199,7 @@ def settings_error(capsys: Any, *arguments: str) -> str:
         (("--engine-options", "{"), "must be a JSON object"),
         (("--engine-options", "[]"), "engine_options"),
         (("--allow-load", "perhaps"), "allow_load"),
+        (("--allow-image-urls", "ftp://x"), "allow_image_urls: 'ftp://x'"),
     ],
 )
 def test_wrong_settings_are_named_at_the_start(capsys, arguments, said):

@@ -99,26 +99,6 @@ async def test_a_drain_timeout_ends_running_calls(tiny, ask):
     assert from_rpc_error(caught.value).reason == ErrorReason.ERROR_REASON_MODEL_NOT_LOADED
 
 
-@pytest.mark.parametrize(
-    ("options", "field"),
-    [
-        ({"torch_dtype": "float99"}, "options.torch_dtype"),
-        ({"backend": "BACKEND_VLLM"}, "options.backend"),
-        ({"model_class": "MODEL_CLASS_VLM"}, "options.model_class"),
-        ({"tensor_parallel_size": 2}, "options.tensor_parallel_size"),
-        ({"quantization": "awq"}, "options.quantization"),
-        ({"max_model_len": 0}, "options.max_model_len"),
-        ({"engine_options_json": "{"}, "options.engine_options_json"),
-        ({"engine_options_json": '{"a": 1}'}, "options.engine_options_json"),
-        ({"trust_remote_code": True}, "options.trust_remote_code"),
-    ],
-)
-async def test_wrong_options_are_named(empty, tiny_directory, options, field):
-    error = await refused(load(empty, str(tiny_directory), **options))
-    assert error.field == field
-    assert not empty.app.generator._pool.models()
-
-
 async def test_paths_are_loaded_only_where_the_operator_allows(serve, tiny_directory, tmp_path):
     bench = await serve(model="none", allow_model_paths=[tmp_path])
     for path in (str(tiny_directory), f"{tmp_path}/../{tiny_directory.name}", "/etc", "./x"):
@@ -131,57 +111,6 @@ async def test_max_model_len_shortens_the_context(empty, tiny_directory, ask):
     await load(empty, str(tiny_directory), max_model_len=32)
     error = await refused(empty.inference.Generate(ask("x" * 40, str(tiny_directory))))
     assert error.token_limit == 32
-
-
-def missing_config(directory):
-    (directory / "config.json").unlink()
-
-
-def truncated_weights(directory):
-    file = directory / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:1000])
-
-
-def pickled_weights(directory):
-    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
-
-
-def unknown_architecture(directory):
-    (directory / "config.json").write_text('{"model_type": "no-such-model"}')
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (missing_config, "config.json"),
-        (truncated_weights, ""),
-        (pickled_weights, "pickled"),
-        (unknown_architecture, "no-such-model"),
-    ],
-)
-async def test_a_broken_model_gets_a_clear_error_and_costs_no_other(
-    serve, tiny_directory, copy_of, ask, damage, said
-):
-    directory = copy_of("broken")
-    damage(directory)
-    bench = await serve(model=str(tiny_directory), allow_model_paths=[directory.parent])
-    error = await refused(load(bench, str(directory)))
-    assert error.reason == ErrorReason.ERROR_REASON_MODEL_LOAD_FAILED
-    assert said in error.message
-    assert "Traceback" not in error.message
-    model = (await bench.models.GetModel(GetModelRequest(name=str(directory)))).model
-    assert model.state == ModelState.MODEL_STATE_FAILED
-    assert model.error.message == error.message
-    again = await refused(bench.inference.Generate(ask("hi", str(directory))))
-    assert again.reason == ErrorReason.ERROR_REASON_MODEL_LOAD_FAILED
-    assert (await bench.inference.Generate(ask("hi", max_tokens=2))).model == "tiny"
-
-
-async def test_a_hub_model_that_cannot_be_fetched(empty, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    error = await refused(load(empty, "no-such-organisation/no-such-model"))
-    assert error.reason == ErrorReason.ERROR_REASON_MODEL_LOAD_FAILED
-    assert "hub" in error.message
 
 
 async def test_pages(empty, copy_of, tiny_directory):

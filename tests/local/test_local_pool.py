@@ -24,6 +24,7 @@ from local_pool_bench import (
     until,
 )
 
+from local_inference_service.load_thread import LoadThread
 from local_inference_service.model_source import find_source
 from marsys.v1 import (
     ErrorReason,
@@ -57,6 +58,7 @@ async def empty(serve, tiny_directory):
 async def test_bytes_grow_to_the_size_of_the_weights(empty, tiny_directory):
     steps = await load(empty, tiny_directory)
     loading = [step for step in steps if step.stage == LOADING]
+    assert {step.total_bytes for step in loading} == {loading[-1].total_bytes}
     counted = [s.completed_bytes for s in loading if s.HasField("completed_bytes")]
     assert counted == sorted(counted)
     assert counted[-1] == loading[-1].total_bytes > 50_000
@@ -201,8 +203,11 @@ async def test_stopping_during_a_load_closes_what_it_gives(serve, tiny_directory
     assert gate.adapters == gate.closed
 
 
-def test_a_load_that_outlives_the_loop_is_closed_by_its_thread(tiny_directory, monkeypatch, gate):
-    """The service has stopped, and its loop is closed, while a thread still loads."""
+@pytest.mark.parametrize("loop_is_closed", [True, False])
+def test_a_load_that_outlives_the_service_is_closed_by_its_thread(
+    tiny_directory, monkeypatch, gate, loop_is_closed
+):
+    """The service has stopped, and perhaps its loop is closed, while a thread still loads."""
     from local_inference_service import pool as pool_module
     from local_inference_service.service import LocalApp
     from local_inference_service.settings import LocalSettings
@@ -218,14 +223,45 @@ def test_a_load_that_outlives_the_loop_is_closed_by_its_thread(tiny_directory, m
         await gate.reached()
         await app.stop()
         loading.cancel()
+        if not loop_is_closed:
+            await asyncio.to_thread(finish)
+
+    def finish() -> None:
+        assert not gate.adapters
+        thread = next(each for each in threading.enumerate() if each.name == "load")
+        gate.open()
+        thread.join(60)
 
     asyncio.run(begin_and_stop())
-    assert not gate.adapters
-    thread = next(each for each in threading.enumerate() if each.name == "load")
-    gate.open()
-    thread.join(60)
+    if loop_is_closed:
+        finish()
     assert len(gate.adapters) == 1
     assert gate.closed == gate.adapters
+
+
+async def test_what_a_thread_gives_after_two_cancellations_is_thrown_away():
+    may_end = threading.Event()
+    stopped = threading.Event()
+    thrown: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def work() -> str:
+        may_end.wait(60)
+        return "late"
+
+    def discard(value: str) -> None:
+        loop.call_soon_threadsafe(thrown.put_nowait, value)
+
+    task = asyncio.create_task(LoadThread(work, stopped.set, discard).result())
+    for _ in range(2):
+        await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert stopped.is_set()
+    may_end.set()
+    async with asyncio.timeout(30):
+        assert await thrown.get() == "late"
 
 
 async def test_spellings_of_a_directory_are_one_model(empty, tiny_directory, ask):

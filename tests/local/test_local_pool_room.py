@@ -27,7 +27,7 @@ from marsys.v1 import (
 )
 
 MIB = 1024 * 1024
-ONE_MODEL = 100 * MIB  # a tiny model takes some 65 MiB, its margin above all
+ONE_MODEL = 120 * MIB  # a tiny model takes some 80 MiB, its margin above all
 READY = LoadStage.LOAD_STAGE_READY
 
 
@@ -54,9 +54,9 @@ async def test_a_load_over_the_budget_is_refused_with_the_figures(serve_two, ask
     await load(bench, first)
     error = await refused(load(bench, second))
     assert error.reason == ErrorReason.ERROR_REASON_OUT_OF_MEMORY
-    assert f"{second} needs 0.06 GiB" in error.message
-    assert "0.03 GiB are free of the budget of 0.10 GiB" in error.message
-    assert f"{first} takes 0.06 GiB" in error.message
+    assert f"{second} needs 0.08 GiB" in error.message
+    assert "0.04 GiB are free of the budget of 0.12 GiB" in error.message
+    assert f"{first} takes 0.08 GiB" in error.message
     assert await names(bench) == [first]
     assert (await bench.inference.Generate(ask("hi", first, max_tokens=2))).model == first
     await bench.models.UnloadModel(UnloadModelRequest(model=first))
@@ -183,13 +183,14 @@ def test_what_a_model_needs_is_read_from_its_files(tiny_directory):
     files = check_files(tiny_directory)
     wide, narrow = weight_bytes(files, "float32"), weight_bytes(files, "bfloat16")
     assert wide == 2 * narrow == weight_bytes(files, "auto") == files.nbytes
-    known = {"kind": "cpu", "dtype": "float32", "max_active": 8, "most_cache": 10**12}
+    known = {"kind": "cpu", "dtype": "float32", "max_active": 100, "most_cache": 10**12}
     need = huggingface_need(files, max_model_len=None, cache_bytes=None, **known)
-    # Two layers, keys and values, one head of 32 numbers of 4 bytes; 256 tokens; 8 requests.
-    assert need.cache == 2 * 2 * 1 * 32 * 4 * 256 * 8
+    # Two layers, keys and values, one head of 32 numbers of 4 bytes; 256 tokens and those that
+    # are made ready beyond; 100 requests.
+    assert need.cache == 2 * 2 * 1 * 32 * 4 * (256 + 256) * 100
     assert need.total == need.weights + need.cache + need.margin
     shorter = huggingface_need(files, max_model_len=64, cache_bytes=None, **known)
-    assert shorter.cache == need.cache // 4
+    assert need.cache > shorter.cache >= 16 * MIB
     chosen = huggingface_need(files, max_model_len=None, cache_bytes=7, **known)
     assert chosen.cache == 7
 
@@ -202,7 +203,7 @@ def test_vllm_takes_a_share_of_the_gpu_or_its_cache(tiny_directory, monkeypatch)
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "3")
     cpu = vllm_need(files, kind="cpu", cache_bytes=None, **known)
     assert cpu.cache == 3 * memory.GIB
-    assert cpu.weights == files.nbytes
+    assert cpu.weights == cpu.stored == files.nbytes
 
 
 def test_the_default_budget_leaves_some_of_the_machine():

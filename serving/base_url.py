@@ -1,4 +1,4 @@
-"""Base URLs of providers: which are well-formed, and which a caller may set."""
+"""Base URLs: which are well-formed, and which an allow-list lets a caller name."""
 
 from __future__ import annotations
 
