@@ -133,7 +133,12 @@ class HuggingFaceVLMAdapter(HuggingFaceAdapter):
 
     def _answer_of_generate(self, prompt: Prompt) -> str:
         """What the model's own generate answers. Nothing else may run meanwhile."""
-        ids = torch.tensor([prompt.ids], device=self.model.device)
+        device = self.model.device
+        ids = torch.tensor([prompt.ids], device=device)
+        inputs = {
+            name: value.to(device) if isinstance(value, torch.Tensor) else value
+            for name, value in prompt.inputs.items()
+        }
         ends = self._end_tokens()
         own = self.model.generation_config
         # In place of the model's own, whose penalties it would add.
@@ -143,7 +148,7 @@ class HuggingFaceVLMAdapter(HuggingFaceAdapter):
         try:
             with torch.inference_mode():
                 made = self.model.generate(
-                    input_ids=ids, attention_mask=torch.ones_like(ids), **prompt.inputs
+                    input_ids=ids, attention_mask=torch.ones_like(ids), **inputs
                 )
         finally:
             self.model.generation_config = own
@@ -169,15 +174,13 @@ class HuggingFaceVLMAdapter(HuggingFaceAdapter):
         return Prompt(ids, self._inputs(made) if images else {})
 
     def _inputs(self, made: Mapping[str, Any]) -> dict[str, Any]:
-        """What the model takes beside the ids, where and of the type that it takes it."""
+        """What the model takes beside the ids, of the type that it takes it."""
         inputs = {}
         for name, value in made.items():
             if name in _NOT_INPUTS or (self._taken is not None and name not in self._taken):
                 continue
-            if isinstance(value, torch.Tensor):
-                value = value.to(self.model.device)
-                if value.is_floating_point():
-                    value = value.to(self.model.dtype)
+            if isinstance(value, torch.Tensor) and value.is_floating_point():
+                value = value.to(self.model.dtype)
             inputs[name] = value
         return inputs
 

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import transformers
+
 from local_inference_service.adapters.base import DEFAULT_MAX_TOKENS, LocalProviderAdapter
 from local_inference_service.adapters.vllm_arguments import (
     check_arguments,
@@ -18,14 +20,18 @@ from local_inference_service.adapters.vllm_engine import EngineClosed, EngineDow
 from local_inference_service.adapters.vllm_sampling import to_output, to_vllm
 from local_inference_service.chat import render_prompt
 from local_inference_service.counts import check_count
+from local_inference_service.hub import fetch_model
+from local_inference_service.image_chat import ImageChat
+from local_inference_service.images import read_images
+from local_inference_service.media_rules import OF_THE_PROCESS, MediaRules
 from local_inference_service.output import Output
 from local_inference_service.progress import Progress, quiet
 from local_inference_service.prompt import Prompt
 from local_inference_service.request_checks import TEXT_FIELDS
 from local_inference_service.sampling import resolve_params
-from local_inference_service.weights import fetch_model
+from local_inference_service.weights import load_part
 from marsys.v1 import ErrorReason, GenerateRequest, GenerationConfig, LoadStage
-from serving.errors import ServiceError, service_error
+from serving.errors import ServiceError, invalid, service_error
 
 _BUSY_RETRY = 2.0  # seconds
 
@@ -48,6 +54,8 @@ class VLLMAdapter(LocalProviderAdapter):
         max_model_len: longest prompt and output together, in tokens. Default: the model's.
         max_active: most requests that run at a time (vLLM's max_num_seqs). Default: vLLM's.
         max_queued: most requests that wait.
+        media_rules: where images may come from. Default: any file, any public https URL, as is
+            right for callers in this process.
         engine_options: further arguments of vLLM's engine, by vLLM's names, such as
             {"pipeline_parallel_size": 2, "distributed_executor_backend": "ray"}.
         progress: told of the load's steps.
@@ -73,6 +81,7 @@ class VLLMAdapter(LocalProviderAdapter):
         max_model_len: int | None = None,
         max_active: int | None = None,
         max_queued: int = 64,
+        media_rules: MediaRules = OF_THE_PROCESS,
         engine_options: Mapping[str, Any] | None = None,
         progress: Progress = quiet,
     ) -> None:
@@ -119,6 +128,11 @@ class VLLMAdapter(LocalProviderAdapter):
         self._weights = _bytes_of_weights(directory)
         self.tokenizer = self._engine.tokenizer()
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
+        self._media_rules = media_rules
+        self._chat: ImageChat | None = None
+        if model_class == "vlm":
+            processor = load_part(transformers.AutoProcessor, directory, trust_remote_code)
+            self._chat = ImageChat(processor, config.model_config.hf_config)
         self._jobs = 0
 
     @property
@@ -145,14 +159,39 @@ class VLLMAdapter(LocalProviderAdapter):
     def supported_fields(self) -> frozenset[str]:
         return TEXT_FIELDS
 
-    async def make_prompt(self, request: GenerateRequest, name: str) -> Prompt:
-        def tokenize() -> list[int]:
-            prompt = render_prompt(self.tokenizer, request.messages, name)
-            ids: list[int] = self.tokenizer(prompt, add_special_tokens=False).input_ids
-            return ids
+    @property
+    def input_modalities(self) -> tuple[str, ...]:
+        return () if self._chat is None else ("image",)
 
+    async def make_prompt(self, request: GenerateRequest, name: str) -> Prompt:
         loop = asyncio.get_running_loop()
-        return Prompt(await loop.run_in_executor(self._tokenizing, tokenize))
+        ids = await loop.run_in_executor(self._tokenizing, self._tokenize, request, name)
+        if self._chat is None:
+            return Prompt(ids)
+        images = await read_images(request.messages, self._media_rules)
+        if not images:
+            return Prompt(ids)
+        asked = {"prompt_token_ids": ids, "multi_modal_data": {"image": images}}
+        try:
+            made = await self._engine.acall(self._engine.render(asked))
+        except (EngineDown, EngineClosed) as error:
+            raise _failure(error, name) from None
+        except ValueError as error:  # such as more images than the engine has room for
+            raise invalid("messages", f"{name} can't take its images: {error}") from error
+        return Prompt(list(made["prompt_token_ids"]), made)
+
+    def _tokenize(self, request: GenerateRequest, name: str) -> list[int]:
+        """Ids of the prompt, where each image has one place yet."""
+        if self._chat is None:
+            text = render_prompt(self.tokenizer, request.messages, name)
+            begins = True
+        else:
+            text = render_prompt(self._chat.template, request.messages, name, self._chat)
+            start = self.tokenizer.bos_token
+            # Templates begin with the first token, or leave it to the tokenizer.
+            begins = bool(start and text.startswith(start))
+        ids: list[int] = self.tokenizer(text, add_special_tokens=not begins).input_ids
+        return ids
 
     async def decode(
         self, prompt: Prompt, config: GenerationConfig, max_tokens: int, name: str

@@ -31,6 +31,7 @@ class Forward:
         self._model = model
         self._config = model.config.get_text_config(decoder=True)
         self._own_cache = False
+        self._multimodal = [part for part in model.modules() if hasattr(part, "rope_deltas")]
         taken = inspect.signature(model.forward).parameters
         names = [name for name in ("past_key_values", "cache_params") if name in taken]
         if not names:
@@ -77,7 +78,11 @@ class Forward:
             row.cache = self.new_cache()
         ids, more = ids[:size], len(ids) > size
         positions = None
-        if not inputs:  # with images, the model finds the positions itself
+        if inputs:
+            # Only now, so that what waits takes no room on the device.
+            inputs = {name: _on(self.device, value) for name, value in inputs.items()}
+            self._forget_offsets()
+        else:  # with images, the model finds the positions itself
             start = row.read + row.offset
             positions = torch.arange(start, start + len(ids), device=self.device).unsqueeze(0)
         logits, row.cache = self._call([ids], row.cache, positions, None, inputs)
@@ -116,8 +121,16 @@ class Forward:
         )
         return result.logits[:, -1], getattr(result, self._cache_name)
 
+    # Models with multimodal rotary positions leave the last call's offset on themselves.
+
+    def _forget_offsets(self) -> None:
+        for module in self._multimodal:
+            module.rope_deltas = None
+
     def _offset_of_images(self) -> int:
-        # Models with multimodal rotary positions leave it on themselves, for the call just made.
-        inner = getattr(self._model, "model", self._model)
-        deltas = getattr(inner, "rope_deltas", None)
-        return 0 if deltas is None else int(deltas.reshape(-1)[0])
+        deltas = [module.rope_deltas for module in self._multimodal]
+        return next((int(delta.reshape(-1)[0]) for delta in deltas if delta is not None), 0)
+
+
+def _on(device: torch.device, value: Any) -> Any:
+    return value.to(device) if isinstance(value, torch.Tensor) else value
