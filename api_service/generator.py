@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 
 from api_service.exchange import exchange
+from api_service.file_uris import refuse_file_uris
 from api_service.learned import Learned
 from api_service.prices import cost_of
 from api_service.providers.codec import HttpRequest, TokenCounter
@@ -97,6 +98,7 @@ class RemoteGenerator:
         codec = target.codec
         if not isinstance(codec, TokenCounter):
             return _estimate(request)
+        refuse_file_uris(request)
         wire = codec.encode_count(request, target.upstream, EventWriter())
         try:
             body = await self._fetch(target, wire, request.policy, call)
@@ -167,6 +169,7 @@ def _encode(
 ) -> tuple[HttpRequest, Sequence[StreamEvent]]:
     """The provider's request, and the warnings about it."""
     writer = EventWriter()
+    refuse_file_uris(request)
     wire = target.codec.encode(request, target.upstream, call.stream, writer)
     return wire, writer.take()
 

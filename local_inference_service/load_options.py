@@ -17,6 +17,7 @@ _VLLM_ONLY = ("tensor_parallel_size", "gpu_memory_utilization", "quantization")
 _HUGGINGFACE_ONLY = ("device_map",)
 _QUANTIZATIONS = ("awq", "gptq", "fp8")
 _SPREAD = ("balanced", "balanced_low_0", "sequential")
+_MAX_ACTIVE = 16
 _MOST_GPUS = 1024
 # What an option means that isn't set.
 _DEFAULTS: dict[str, Any] = {
@@ -37,13 +38,14 @@ class LoadRules:
     Attributes:
         allow_remote_code: whether a model's own Python code may run.
         allow_engine_options: further engine options of vllm that callers may set; "*": all.
-        max_active: requests of one model that run side by side (huggingface).
+        max_active: requests of one model that run side by side; None: 16 on huggingface, vLLM's
+            own number on vllm.
         max_queued: requests of one model that wait.
     """
 
     allow_remote_code: bool = False
     allow_engine_options: frozenset[str] = frozenset()
-    max_active: int = 8
+    max_active: int | None = None
     max_queued: int = 64
 
 
@@ -86,9 +88,14 @@ def adapter_arguments(options: LoadOptions, rules: LoadRules) -> dict[str, Any]:
     }
     engine = check_engine_options(options, rules.allow_engine_options)
     if is_vllm(options):
+        if "max_num_seqs" not in engine:
+            arguments["max_active"] = rules.max_active
         return arguments | _vllm_arguments(options) | {"engine_options": engine}
     _check_device(options.device_map)
-    arguments |= {"device_map": options.device_map or "auto", "max_active": rules.max_active}
+    arguments |= {
+        "device_map": options.device_map or "auto",
+        "max_active": rules.max_active or _MAX_ACTIVE,
+    }
     return arguments | engine
 
 

@@ -71,8 +71,10 @@ class LocalSettings(ServerSettings):
     pin_model: bool = Field(
         default=True, description="Whether that model stays when unused models are dropped"
     )
-    max_active: int = Field(
-        default=8, ge=1, description="Requests of one model that run side by side (huggingface)"
+    max_active: int | None = Field(
+        default=None,
+        ge=1,
+        description="Requests of one model that run side by side (default: 16; vllm: its own)",
     )
     max_queued: int = Field(default=64, ge=0, description="Requests of one model that wait")
     memory_budget: ByteSize | None = Field(

@@ -39,10 +39,10 @@ def check_media(media: MediaPart, path: str) -> None:
 
 
 def _check_uri(uri: str, path: str) -> None:
-    if uri.startswith(("https://", "http://")):
+    if uri.startswith(("https://", "http://", "file:")):
         return
     if uri[:5].lower() != "data:":
-        raise invalid(path, "must be a data: or https: URL")
+        raise invalid(path, "must be a data:, https: or file: URL")
     match = _DATA_URL.match(uri)
     if match is None or not _TYPE.fullmatch(match["type"]) or len(uri) == match.end():
         raise invalid(path, "is no readable data: URL")

@@ -28,11 +28,8 @@ def service(backend: str) -> Side:
                 sys.executable, "-m", "local_inference_service", "--address", "127.0.0.1:0",
                 "--address-file", str(address_file), "--model", work.model, "--backend", backend,
                 "--torch-dtype", work.dtype, "--max-model-len", "2048",
+                "--max-active", str(work.most),
             ]  # fmt: skip
-            if backend == "vllm":
-                command += ["--engine-options", f'{{"max_num_seqs": {work.most}}}']
-            else:
-                command += ["--max-active", str(work.most)]
             with serving(command, address_file):
                 address = address_file.read_text().strip()
                 return asyncio.run(_measure(address, work))

@@ -38,10 +38,10 @@ from marsys.v1.inference_service_pb2_grpc import InferenceServiceStub
 from serving.errors import ServiceError
 from serving.server import start_server
 
-BACKENDS = ("huggingface", "vllm")
 CLASSES = ("llm", "vlm")
 WAYS = ("in process", "grpc")
-HAS_VLLM = importlib.util.find_spec("vllm") is not None
+HAS_VLLM = importlib.util.find_spec("vllm") is not None  # `make test-vllm` has it
+BACKENDS = ("huggingface", "vllm") if HAS_VLLM else ("huggingface",)
 
 
 class Failed(Exception):
@@ -191,8 +191,6 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
                 other.stop()
                 running.remove(other)
         limits: dict[str, Any] = {"max_model_len": 1024} if model_class == "llm" else {}
-        if backend == "vllm":
-            limits["engine_options"] = {"max_num_seqs": 8}
         running.append(
             Service(
                 model=str(_directory(model_class, tmp)),
@@ -218,7 +216,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     def narrowed(mark: str, values: tuple[str, ...]) -> tuple[str, ...]:
         found = metafunc.definition.get_closest_marker(mark)
-        return values if found is None else found.args
+        return values if found is None else tuple(v for v in values if v in found.args)
 
     values = [
         pytest.param(
@@ -235,15 +233,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def _subject_of(services: Any) -> Any:
-    return services
-
-
-@pytest.fixture(scope="session")
 def subject(request: pytest.FixtureRequest, services: Any) -> Subject:
     backend, model_class, way = request.param
-    if backend == "vllm" and not HAS_VLLM:
-        pytest.skip("vllm isn't installed; `make test-vllm` runs this")
     return Subject(services(backend, model_class), way)
 
 

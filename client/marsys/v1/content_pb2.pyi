@@ -274,8 +274,9 @@ class MediaPart(google.protobuf.message.Message):
     data: builtins.bytes
     """The bytes themselves (not base64). The whole message is at most 64 MiB."""
     uri: builtins.str
-    """A data: or https: URL (http: where the provider takes it). api_service hands it to the provider and never fetches it;
-    local_inference_service fetches it only where its operator allows.
+    """A data: or https: URL (http: where the provider takes it). api_service hands it to the
+    provider and never fetches it; local_inference_service fetches it only where its operator
+    allows, and likewise reads a file: URL.
     """
     file_id: builtins.str
     """Id of a file that was uploaded to the provider before."""
