@@ -250,8 +250,13 @@ class VLLMEngine:
 
 
 def _descendants() -> set[int]:
-    """Ids of the processes below this one."""
-    return {child.pid for child in psutil.Process().children(recursive=True)}
+    """Ids of the processes below this one, but for Python's resource tracker, which stays."""
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if not any("resource_tracker" in word for word in child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 @contextmanager
