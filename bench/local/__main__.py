@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from machine import describe
+from machine import describe, has_gpu
 from offline import offline
 from openai_server import openai_server
 from service import service
@@ -47,7 +47,7 @@ def main() -> int:
         model=arguments.model,
         levels=tuple(arguments.levels),
         tokens=arguments.tokens,
-        dtype=arguments.dtype,
+        dtype=arguments.dtype or ("bfloat16" if has_gpu() else "float32"),
         most=max(arguments.levels),
     )
     results: Results = {name: {level: [] for level in work.levels} for name in names}
@@ -78,7 +78,7 @@ def _median(values: Sequence[float | None]) -> float | None:
 def _table(middle: dict[str, dict[int, Figures]], work: Workload, rounds: int) -> str:
     lines = [
         describe(),
-        f"{work.model}, {work.tokens} tokens each, greedy, medians of {rounds} rounds: "
+        f"{work.model}, {work.dtype}, {work.tokens} tokens each, greedy, medians of {rounds} rounds: "
         "tokens/s (first token in ms, between tokens in ms)",
         "",
         "| side | " + " | ".join(f"{level} at once" for level in work.levels) + " |",
@@ -108,7 +108,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 4, 16, 32])
     parser.add_argument("--tokens", type=int, default=64, help="of each answer")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--dtype", help="default: bfloat16 on a GPU, float32 on a CPU")
     parser.add_argument("--vllm", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--check", action="store_true", help="fail below the ratios to be held")

@@ -23,10 +23,17 @@ def describe() -> str:
     )
 
 
+def has_gpu() -> bool:
+    """Whether there is a CUDA device."""
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
 def _accelerator() -> str:
     import torch
 
-    return f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{torch.cuda.get_device_name()}, " if has_gpu() else ""
 
 
 def _processor() -> str:
