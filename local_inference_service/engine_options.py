@@ -19,6 +19,7 @@ _HUGGINGFACE = {
     "max_tokens": 1,
     "thinking_budget": 0,
     "kv_cache_bytes": 1,
+    "prefix_cache_bytes": 0,
 }
 # Options of vLLM's engine that only tune it. Others may run code, load plug-ins, read or write
 # files, open ports, or reach other machines, so a caller needs the operator's word for them.

@@ -32,6 +32,9 @@ from serving.errors import invalid
 
 # Share of the budget that is set aside for one model's keys and values, unless kv_cache_bytes says.
 _CACHE_SHARE = 4
+# Of that, for the keys and values of ended requests.
+_PREFIX_SHARE = 4
+_MOST_PREFIX_BYTES = 1 << 30
 _ARGUMENT = re.compile(r"[a-z_]+")
 _OPTIONS = {field.name for field in LoadOptions.DESCRIPTOR.fields}
 
@@ -121,6 +124,8 @@ class LoadPlans:
             backend = "huggingface"
             # The engine is held to what was set aside for it.
             more["kv_cache_bytes"] = need.cache
+            if "prefix_cache_bytes" not in arguments:
+                more["prefix_cache_bytes"] = min(need.cache // _PREFIX_SHARE, _MOST_PREFIX_BYTES)
         model_class = model_class_of(options)
         if model_class == "vlm":
             more["media_rules"] = self.media_rules

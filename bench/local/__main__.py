@@ -78,8 +78,8 @@ def _median(values: Sequence[float | None]) -> float | None:
 def _table(middle: dict[str, dict[int, Figures]], work: Workload, rounds: int) -> str:
     lines = [
         describe(),
-        f"{work.model}, {work.dtype}, {work.tokens} tokens each, greedy, medians of {rounds} rounds: "
-        "tokens/s (first token in ms, between tokens in ms)",
+        f"{work.model}, {work.dtype}, {work.tokens} tokens each, greedy, medians of {rounds} "
+        "rounds: tokens/s (first token in ms, between tokens in ms)",
         "",
         "| side | " + " | ".join(f"{level} at once" for level in work.levels) + " |",
         "|---|" + "---|" * len(work.levels),

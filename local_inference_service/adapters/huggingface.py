@@ -34,7 +34,6 @@ from serving.errors import ServiceError, service_error
 T = TypeVar("T")
 
 _BUSY_RETRY = 2.0  # seconds
-_MOST_PREFIX_BYTES = 1 << 30
 
 
 class HuggingFaceAdapter(LocalProviderAdapter):
@@ -53,7 +52,8 @@ class HuggingFaceAdapter(LocalProviderAdapter):
         kv_cache_bytes: most memory for the keys and values of all requests. Default: half of what
             is free on the model's device.
         prefix_cache_bytes: most of it for those of ended requests, reused by requests that begin
-            with the same tokens; 0 keeps none. Default: a quarter of it, 1 GiB at most.
+            with the same tokens. They would be stale once `model` was trained, so that by default
+            (0) none are kept; the service, which never trains, keeps some.
 
     Raises:
         ValueError: a number is out of its range.
@@ -72,7 +72,7 @@ class HuggingFaceAdapter(LocalProviderAdapter):
         max_active: int = 16,
         max_queued: int = 64,
         kv_cache_bytes: int | None = None,
-        prefix_cache_bytes: int | None = None,
+        prefix_cache_bytes: int = 0,
     ) -> None:
         for name, value, least in (
             ("max_tokens", max_tokens, 1),
@@ -95,8 +95,6 @@ class HuggingFaceAdapter(LocalProviderAdapter):
         self._decoder = copy.deepcopy(tokenizer)
         if kv_cache_bytes is None:
             kv_cache_bytes = free_memory(kind_of(model.device.type)) // 2
-        if prefix_cache_bytes is None:
-            prefix_cache_bytes = min(kv_cache_bytes // 4, _MOST_PREFIX_BYTES)
         try:
             self._engine = Engine(
                 model,

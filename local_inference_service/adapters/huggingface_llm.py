@@ -24,7 +24,7 @@ class HuggingFaceLLMAdapter(HuggingFaceAdapter):
         revision: branch, tag or commit of a hub model.
         progress: told of the load's steps.
         **options: as for HuggingFaceAdapter: max_tokens, thinking_budget, max_model_len,
-            max_active, max_queued, kv_cache_bytes.
+            max_active, max_queued, kv_cache_bytes, prefix_cache_bytes.
 
     Raises:
         ValueError: an argument is wrong.

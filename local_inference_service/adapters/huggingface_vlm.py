@@ -47,7 +47,7 @@ class HuggingFaceVLMAdapter(HuggingFaceAdapter):
             right for callers in this process.
         progress: told of the load's steps.
         **options: as for HuggingFaceAdapter: max_tokens, thinking_budget, max_model_len,
-            max_active, max_queued, kv_cache_bytes.
+            max_active, max_queued, kv_cache_bytes, prefix_cache_bytes.
 
     Attributes:
         processor: the transformers processor: the tokenizer and what prepares images.

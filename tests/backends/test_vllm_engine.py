@@ -132,7 +132,10 @@ def test_a_wrong_argument_is_named(arguments: dict[str, Any], words: str) -> Non
     ("arguments", "words"),
     [
         ({"max_model_len": 100_000}, "greater than the derived max_model_len"),
-        ({"engine_options": {"num_gpu_blocks_override": 1}}, "vLLM's engine says: ValueError: .*cache"),
+        (
+            {"engine_options": {"num_gpu_blocks_override": 1}},
+            "vLLM's engine says: ValueError: .*cache",
+        ),
     ],
     ids=["before its processes", "in its processes"],
 )

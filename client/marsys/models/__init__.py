@@ -8,6 +8,7 @@ print(model.run("Hello!")["content"])
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from marsys.models.api import BaseAPIModel
@@ -21,9 +22,23 @@ __all__ = [
     "BaseAPIModel",
     "BaseLocalModel",
     "HarmonizedResponse",
+    "HuggingFaceLLMAdapter",
+    "HuggingFaceVLMAdapter",
+    "LocalAdapterFactory",
+    "LocalProviderAdapter",
     "ModelConfig",
+    "VLLMAdapter",
     "create_model",
 ]
+
+# Models held in the caller's own process, for training: with the local service's libraries alone.
+_ADAPTERS = {
+    "HuggingFaceLLMAdapter": "huggingface_llm",
+    "HuggingFaceVLMAdapter": "huggingface_vlm",
+    "LocalAdapterFactory": "factory",
+    "LocalProviderAdapter": "base",
+    "VLLMAdapter": "vllm",
+}
 
 
 def create_model(config: ModelConfig, **kwargs: Any) -> BaseAPIModel | BaseLocalModel:
@@ -46,4 +61,12 @@ def __getattr__(name: str) -> Any:
         from marsys.models.config import ModelConfig
 
         return ModelConfig
+    if name in _ADAPTERS:
+        try:
+            module = import_module(f"local_inference_service.adapters.{_ADAPTERS[name]}")
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"{name} needs {error.name}: pip install 'marsys-models[local]'"
+            ) from error
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
