@@ -228,6 +228,8 @@ class VLLMEngine:
         reaper, self._reaper = self._reaper, None
         # They wait for processes: not on the loop, where requests are to be failed meanwhile.
         if engine is not None:
+            if engine.output_handler is not None:
+                engine.output_handler.cancel()  # it would take the end for a death, and log it
             await asyncio.to_thread(engine.shutdown)
         if reaper is not None:
             await asyncio.to_thread(reaper.close)

@@ -66,9 +66,8 @@ class Batch(ABC):
 
     def restart(self) -> list[Row]:
         """Take out all rows, each to read again what it has. Returns them."""
-        rows = list(self.rows)
+        rows, self.rows = self.rows, []
         for row in rows:
-            self.leave(row)
             row.restart()
         return rows
 
@@ -107,6 +106,10 @@ class SideBySide(Batch):
         self.rows.pop()
         if not self.rows:
             self._cache = None
+
+    def restart(self) -> list[Row]:
+        self._cache = None
+        return super().restart()
 
     def states_of(self, row: Row) -> States | None:
         if self._cache is None or row.job.inputs:

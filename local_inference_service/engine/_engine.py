@@ -162,8 +162,10 @@ class Engine:
 
     def _fits(self, nbytes: int) -> bool:
         """Whether the batch may take so much memory; what is kept of ended requests makes way."""
-        if self._budget is None or nbytes > self._budget:
-            return self._budget is None
+        if self._budget is None:
+            return True
+        if nbytes > self._budget:
+            return False
         while nbytes + self._prefixes.nbytes > self._budget:
             self._prefixes.drop_oldest()
         return True
@@ -203,7 +205,11 @@ class Engine:
         if not self._fits(self._batch.nbytes_after_join(row)):
             self._put_off(row)
             return
-        self._batch.join(row)
+        try:
+            self._batch.join(row)
+        except Exception:  # out of memory amid a move to larger storage: what was there is lost
+            self._wait_again(self._batch.restart())
+            raise
         self._choose([row], logits.unsqueeze(0))
 
     def _decode(self) -> None:
@@ -232,18 +238,21 @@ class Engine:
             self._end(row, Output(error=error, tokens=len(row.generated)))
             return
         row.restart()
+        self._wait_again([row])
+
+    def _wait_again(self, rows: list[Row]) -> None:
+        """Rows are to read again what they had, before any that came later."""
         with self._changed:
-            self._waiting.appendleft(row)
+            self._waiting.extendleft(sorted(rows, key=_number, reverse=True))
 
     def _recover(self, error: Exception) -> None:
         """A step failed. For want of memory, fewer rows try again; else all of them fail."""
         used = self._batch.nbytes
-        rows = sorted(self._batch.restart(), key=_number)
+        rows = self._batch.restart()
         if is_out_of_memory(error) and len(rows) > 1:
             log.warning("out of memory with %d requests at a time; now fewer run", len(rows))
             self._budget = used * (len(rows) - 1) // len(rows)
-            with self._changed:
-                self._waiting.extendleft(reversed(rows))
+            self._wait_again(rows)
             return
         for row in rows:
             self._end(row, Output(error=error, tokens=len(row.generated)))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor
 
 from local_inference_service.engine import Engine, EngineFull, EngineStopped
+from local_inference_service.engine._cache_layers import KeysAndValues
 from local_inference_service.output import Output
 from local_inference_service.sampling import SamplingParams
 from marsys.v1 import FinishReason
@@ -218,6 +219,35 @@ def test_a_device_that_runs_full_gets_fewer_requests_at_a_time(
     for n, tokens in enumerate(got):
         alone = generate_alone(tiny_model, prompt(10 + n, n), 15)
         assert tokens == alone or is_tie(tiny_model, prompt(10 + n, n), alone, tokens)
+
+
+def test_a_device_that_runs_full_while_one_joins_fails_that_one(
+    tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store of some layers has grown by then, and that of others hasn't."""
+    grown: list[KeysAndValues] = []  # the layers whose store has got a third row
+    move = KeysAndValues.move
+
+    def with_little_memory(self: KeysAndValues, slots: int, columns: int, start: int) -> None:
+        if slots == 3:
+            grown.append(self)
+            if len(grown) == 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        move(self, slots, columns, start)
+
+    engine = Engine(tiny_model, [], 8, 100)
+    monkeypatch.setattr(KeysAndValues, "move", with_little_memory)
+    try:
+        runs = [start(engine, prompt(10 + n, n), 40) for n in range(5)]
+        for run in runs:
+            run.ended.wait(60)
+    finally:
+        engine.close()
+    failed = [n for n, run in enumerate(runs) if run.error is not None]
+    assert failed == [2]
+    assert isinstance(runs[2].error, torch.OutOfMemoryError)
+    for n in (0, 1, 3, 4):
+        check_alone(tiny_model, runs[n], prompt(10 + n, n), 40)
 
 
 def test_what_was_read_before_is_not_read_again(tiny_model: Any) -> None:
