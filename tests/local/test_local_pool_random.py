@@ -129,6 +129,7 @@ class Walk:
 
 async def walk(directories: list[Path], ask: Any, plan: list[Any], evict: bool) -> None:
     most = 2
+    before = set(threading.enumerate())
     app = LocalApp(
         LocalSettings(
             address="127.0.0.1:0",
@@ -164,7 +165,9 @@ async def walk(directories: list[Path], ask: Any, plan: list[Any], evict: bool) 
     finally:
         await channel.close()
         await server.stop(0.2)
-    for thread in [t for t in threading.enumerate() if t.name in ("engine", "load")]:
+    for thread in set(threading.enumerate()) - before:
+        if thread.name not in ("engine", "load"):
+            continue
         thread.join(30)  # it may be at its last line
         assert not thread.is_alive()
     gc.collect()
