@@ -60,6 +60,8 @@ def _check_part(part: Part, role: Role.ValueType, path: str, awaited: dict[str, 
             raise invalid(f"{path}.tool_call.id", "must be set")
         if not call.name:
             raise invalid(f"{path}.tool_call.name", "must be set")
+        if call.incomplete:
+            raise invalid(f"{path}.tool_call.incomplete", "a call that is incomplete can't go back")
         if call.id in awaited:
             raise invalid(f"{path}.tool_call.id", f"{call.id!r} stands twice")
         awaited[call.id] = path

@@ -7,8 +7,9 @@ events leave the service (`serving.handlers`).
 
 from __future__ import annotations
 
+import json
 import time
-from typing import Literal
+from typing import Any, Literal
 
 from marsys.v1 import (
     Citation,
@@ -40,11 +41,12 @@ class OpenPart:
         opaque_state: the provider's state; may be set until the part is closed.
         citations: sources of a text part; may be extended until the part is closed.
         redacted: whether a reasoning part's text was withheld; may be set until it is closed.
+        incomplete: whether a tool call must not be run; may be set until it is closed.
     """
 
     __slots__ = (
         "_call_id", "_chunks", "_kind", "_name", "_sent",
-        "citations", "closed", "index", "opaque_state", "redacted",
+        "citations", "closed", "incomplete", "index", "opaque_state", "redacted",
     )  # fmt: skip
 
     def __init__(self, index: int, kind: str, call_id: str = "", name: str = "") -> None:
@@ -52,6 +54,7 @@ class OpenPart:
         self.opaque_state: OpaqueState | None = None
         self.citations: list[Citation] = []
         self.redacted = False
+        self.incomplete = False
         self.closed = False
         self._kind = kind
         self._call_id = call_id
@@ -79,6 +82,7 @@ class OpenPart:
             part.tool_call.id = self._call_id
             part.tool_call.name = self._name
             part.tool_call.arguments_json = text
+            part.tool_call.incomplete = self.incomplete
 
     def _delta(self) -> StreamEvent:
         chunks = self._chunks[self._sent :]
@@ -157,6 +161,9 @@ class EventWriter:
             return
         self._flush()
         part.closed = True
+        if part._kind == "tool_call" and (part.incomplete or not _is_object(part.text)):
+            part.incomplete = True
+            self._warn_of_call(part._name)
         event = StreamEvent()
         finished = event.part_finished
         finished.part_index = part.index
@@ -168,6 +175,10 @@ class EventWriter:
     def add(self, part: Part) -> None:
         """A part that came whole, without deltas."""
         self._flush()
+        call = part.tool_call
+        if part.HasField("tool_call") and not _is_object(call.arguments_json):
+            call.incomplete = True
+            self._warn_of_call(call.name)
         index = len(self._parts)
         self._parts.append(None)
         start = PartStarted(part_index=index, part=_emptied(part))
@@ -214,6 +225,14 @@ class EventWriter:
         events, self._events = self._events, []
         return events
 
+    def _warn_of_call(self, name: str) -> None:
+        self.warn(
+            WarningCode.WARNING_CODE_INVALID_OUTPUT,
+            "",
+            f"the call of {name} was cut off, or its arguments are no JSON object; it must not "
+            "be run",
+        )
+
     def _opened(self, part: OpenPart) -> OpenPart:
         self._flush()
         self._parts.append(part)
@@ -227,6 +246,17 @@ class EventWriter:
         for part in self._dirty:
             self._events.append(part._delta())
         self._dirty.clear()
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text, parse_constant=_no_json), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _no_json(word: str) -> Any:
+    raise ValueError(word)  # NaN and Infinity
 
 
 def _emptied(part: Part) -> Part:

@@ -143,6 +143,20 @@ def test_chunks(service, api_model):
         assert last.response[key] == unary[key]
 
 
+def test_a_call_that_was_cut_off_is_never_shown(service, api_model):
+    cut_off = tool_call("look", '{"at": "i')
+    cut_off.tool_call.incomplete = True
+    service.say(text("Let me look."), cut_off, finish=R.FINISH_REASON_LENGTH)
+    *chunks, last = api_model.stream(HELLO)
+    assert {chunk["type"] for chunk in chunks} == {"text"}
+    unary = api_model.run(HELLO)
+    for response in (last.response, unary):
+        assert response.content == "Let me look."
+        assert response.tool_calls == []
+        assert response.finish_reason == "length"
+        assert response.reasoning_details == []
+
+
 def test_parts_that_come_whole_are_not_lost(service, api_model):
     service.say(reasoning("Hm."), text("All at once"), whole=True)
     chunks = list(api_model.stream(HELLO))

@@ -60,6 +60,14 @@ BAD = {
     "messages[1].parts[0].tool_call.id": {
         "messages": [USER, {"role": "ROLE_ASSISTANT", "parts": [{"tool_call": {"name": "f"}}]}]
     },
+    "messages[0].parts[0].tool_call.incomplete": {
+        "messages": [
+            {
+                "role": "ROLE_ASSISTANT",
+                "parts": [{"tool_call": {"id": "c1", "name": "f", "incomplete": True}}],
+            }
+        ]
+    },
     "messages[0].parts[0].media": {"messages": [user(media={})]},
     "messages[0].parts[0].media.media_type": {"messages": [user(media={"data": PNG})]},
     "messages[0].parts[0].media.data": {

@@ -94,6 +94,8 @@ class ChunkReader:
     def _whole(self, index: int, part: Part) -> AttributeDict | None:
         kind = part.WhichOneof("content")
         if kind == "tool_call":
+            if part.tool_call.incomplete:
+                return None
             call = attribute_call(call_dict(part.tool_call))
             return _new("tool_call", tool_calls=[call], index=index)
         if kind == "media":

@@ -84,7 +84,9 @@ def _restore(items: dict[str, Any], proto: GenerateResponse) -> HarmonizedRespon
 
 def harmonize(proto: GenerateResponse) -> HarmonizedResponse:
     """The answer of a service as the Python API gives it."""
-    shown = view(proto.message.parts)
+    # A call that is incomplete must not be run, and can't go back in the next request.
+    parts = [part for part in proto.message.parts if not part.tool_call.incomplete]
+    shown = view(parts)
     finish = finish_word(proto.finish_reason)
     usage = AttributeDict(usage_facts(proto.usage))
     metadata = AttributeDict(
@@ -109,11 +111,11 @@ def harmonize(proto: GenerateResponse) -> HarmonizedResponse:
         id=proto.response_id,
         model=proto.model,
         metadata=metadata,
-        reasoning_details=reasoning_details(proto.message.parts),
+        reasoning_details=reasoning_details(parts),
     )
     if shown.refusal is not None:
         response["refusal"] = shown.refusal
-    images = [part.media for part in proto.message.parts if part.HasField("media")]
+    images = [part.media for part in parts if part.HasField("media")]
     if images:
         response["images"] = [image_fact(media) for media in images]
     if proto.HasField("cost"):

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17marsys/v1/content.proto\x12\tmarsys.v1\x1a\x1egoogle/protobuf/duration.proto\"d\n\x07Message\x12\x1d\n\x04role\x18\x01 \x01(\x0e\x32\x0f.marsys.v1.Role\x12\x1e\n\x05parts\x18\x02 \x03(\x0b\x32\x0f.marsys.v1.Part\x12\x11\n\x04name\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x07\n\x05_name\"\xd8\x03\n\x04Part\x12#\n\x04text\x18\x01 \x01(\x0b\x32\x13.marsys.v1.TextPartH\x00\x12%\n\x05media\x18\x02 \x01(\x0b\x32\x14.marsys.v1.MediaPartH\x00\x12-\n\treasoning\x18\x03 \x01(\x0b\x32\x18.marsys.v1.ReasoningPartH\x00\x12,\n\ttool_call\x18\x04 \x01(\x0b\x32\x17.marsys.v1.ToolCallPartH\x00\x12\x30\n\x0btool_result\x18\x05 \x01(\x0b\x32\x19.marsys.v1.ToolResultPartH\x00\x12)\n\x07refusal\x18\x06 \x01(\x0b\x32\x16.marsys.v1.RefusalPartH\x00\x12+\n\x08provider\x18\x07 \x01(\x0b\x32\x17.marsys.v1.ProviderPartH\x00\x12\x31\n\x0copaque_state\x18\x0e \x01(\x0b\x32\x16.marsys.v1.OpaqueStateH\x01\x88\x01\x01\x12\x39\n\x10\x63\x61\x63he_breakpoint\x18\x0f \x01(\x0b\x32\x1a.marsys.v1.CacheBreakpointH\x02\x88\x01\x01\x42\t\n\x07\x63ontentB\x0f\n\r_opaque_stateB\x13\n\x11_cache_breakpoint\"@\n\x08TextPart\x12\x0c\n\x04text\x18\x01 \x01(\t\x12&\n\tcitations\x18\x02 \x03(\x0b\x32\x13.marsys.v1.Citation\"\x8a\x01\n\x08\x43itation\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x12\n\ncited_text\x18\x03 \x01(\t\x12\x18\n\x0bstart_index\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tend_index\x18\x05 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_start_indexB\x0c\n\n_end_index\"\x95\x01\n\tMediaPart\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x03 \x01(\tH\x00\x12\x11\n\x07\x66ile_id\x18\x04 \x01(\tH\x00\x12&\n\x06\x64\x65tail\x18\x05 \x01(\x0e\x32\x16.marsys.v1.MediaDetail\x12\x10\n\x08\x66ilename\x18\x06 \x01(\tB\x08\n\x06source\"/\n\rReasoningPart\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08redacted\x18\x02 \x01(\x08\"@\n\x0cToolCallPart\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"h\n\x0eToolResultPart\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12 \n\x07\x63ontent\x18\x03 \x03(\x0b\x32\x0f.marsys.v1.Part\x12\x10\n\x08is_error\x18\x04 \x01(\x08\"\x1b\n\x0bRefusalPart\x12\x0c\n\x04text\x18\x01 \x01(\t\"B\n\x0cProviderPart\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x14\n\x0cpayload_json\x18\x03 \x01(\t\"+\n\x0bOpaqueState\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"F\n\x0f\x43\x61\x63heBreakpoint\x12+\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x42\x06\n\x04_ttl*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*o\n\x0bMediaDetail\x12\x1c\n\x18MEDIA_DETAIL_UNSPECIFIED\x10\x00\x12\x15\n\x11MEDIA_DETAIL_AUTO\x10\x01\x12\x14\n\x10MEDIA_DETAIL_LOW\x10\x02\x12\x15\n\x11MEDIA_DETAIL_HIGH\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17marsys/v1/content.proto\x12\tmarsys.v1\x1a\x1egoogle/protobuf/duration.proto\"d\n\x07Message\x12\x1d\n\x04role\x18\x01 \x01(\x0e\x32\x0f.marsys.v1.Role\x12\x1e\n\x05parts\x18\x02 \x03(\x0b\x32\x0f.marsys.v1.Part\x12\x11\n\x04name\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x07\n\x05_name\"\xd8\x03\n\x04Part\x12#\n\x04text\x18\x01 \x01(\x0b\x32\x13.marsys.v1.TextPartH\x00\x12%\n\x05media\x18\x02 \x01(\x0b\x32\x14.marsys.v1.MediaPartH\x00\x12-\n\treasoning\x18\x03 \x01(\x0b\x32\x18.marsys.v1.ReasoningPartH\x00\x12,\n\ttool_call\x18\x04 \x01(\x0b\x32\x17.marsys.v1.ToolCallPartH\x00\x12\x30\n\x0btool_result\x18\x05 \x01(\x0b\x32\x19.marsys.v1.ToolResultPartH\x00\x12)\n\x07refusal\x18\x06 \x01(\x0b\x32\x16.marsys.v1.RefusalPartH\x00\x12+\n\x08provider\x18\x07 \x01(\x0b\x32\x17.marsys.v1.ProviderPartH\x00\x12\x31\n\x0copaque_state\x18\x0e \x01(\x0b\x32\x16.marsys.v1.OpaqueStateH\x01\x88\x01\x01\x12\x39\n\x10\x63\x61\x63he_breakpoint\x18\x0f \x01(\x0b\x32\x1a.marsys.v1.CacheBreakpointH\x02\x88\x01\x01\x42\t\n\x07\x63ontentB\x0f\n\r_opaque_stateB\x13\n\x11_cache_breakpoint\"@\n\x08TextPart\x12\x0c\n\x04text\x18\x01 \x01(\t\x12&\n\tcitations\x18\x02 \x03(\x0b\x32\x13.marsys.v1.Citation\"\x8a\x01\n\x08\x43itation\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x12\n\ncited_text\x18\x03 \x01(\t\x12\x18\n\x0bstart_index\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tend_index\x18\x05 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_start_indexB\x0c\n\n_end_index\"\x95\x01\n\tMediaPart\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x03 \x01(\tH\x00\x12\x11\n\x07\x66ile_id\x18\x04 \x01(\tH\x00\x12&\n\x06\x64\x65tail\x18\x05 \x01(\x0e\x32\x16.marsys.v1.MediaDetail\x12\x10\n\x08\x66ilename\x18\x06 \x01(\tB\x08\n\x06source\"/\n\rReasoningPart\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08redacted\x18\x02 \x01(\x08\"T\n\x0cToolCallPart\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\x12\x12\n\nincomplete\x18\x04 \x01(\x08\"h\n\x0eToolResultPart\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12 \n\x07\x63ontent\x18\x03 \x03(\x0b\x32\x0f.marsys.v1.Part\x12\x10\n\x08is_error\x18\x04 \x01(\x08\"\x1b\n\x0bRefusalPart\x12\x0c\n\x04text\x18\x01 \x01(\t\"B\n\x0cProviderPart\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x14\n\x0cpayload_json\x18\x03 \x01(\t\"+\n\x0bOpaqueState\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"F\n\x0f\x43\x61\x63heBreakpoint\x12+\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x42\x06\n\x04_ttl*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*o\n\x0bMediaDetail\x12\x1c\n\x18MEDIA_DETAIL_UNSPECIFIED\x10\x00\x12\x15\n\x11MEDIA_DETAIL_AUTO\x10\x01\x12\x14\n\x10MEDIA_DETAIL_LOW\x10\x02\x12\x15\n\x11MEDIA_DETAIL_HIGH\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'marsys.v1.content_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=1441
-  _globals['_ROLE']._serialized_end=1536
-  _globals['_MEDIADETAIL']._serialized_start=1538
-  _globals['_MEDIADETAIL']._serialized_end=1649
+  _globals['_ROLE']._serialized_start=1461
+  _globals['_ROLE']._serialized_end=1556
+  _globals['_MEDIADETAIL']._serialized_start=1558
+  _globals['_MEDIADETAIL']._serialized_end=1669
   _globals['_MESSAGE']._serialized_start=70
   _globals['_MESSAGE']._serialized_end=170
   _globals['_PART']._serialized_start=173
@@ -49,15 +49,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REASONINGPART']._serialized_start=1006
   _globals['_REASONINGPART']._serialized_end=1053
   _globals['_TOOLCALLPART']._serialized_start=1055
-  _globals['_TOOLCALLPART']._serialized_end=1119
-  _globals['_TOOLRESULTPART']._serialized_start=1121
-  _globals['_TOOLRESULTPART']._serialized_end=1225
-  _globals['_REFUSALPART']._serialized_start=1227
-  _globals['_REFUSALPART']._serialized_end=1254
-  _globals['_PROVIDERPART']._serialized_start=1256
-  _globals['_PROVIDERPART']._serialized_end=1322
-  _globals['_OPAQUESTATE']._serialized_start=1324
-  _globals['_OPAQUESTATE']._serialized_end=1367
-  _globals['_CACHEBREAKPOINT']._serialized_start=1369
-  _globals['_CACHEBREAKPOINT']._serialized_end=1439
+  _globals['_TOOLCALLPART']._serialized_end=1139
+  _globals['_TOOLRESULTPART']._serialized_start=1141
+  _globals['_TOOLRESULTPART']._serialized_end=1245
+  _globals['_REFUSALPART']._serialized_start=1247
+  _globals['_REFUSALPART']._serialized_end=1274
+  _globals['_PROVIDERPART']._serialized_start=1276
+  _globals['_PROVIDERPART']._serialized_end=1342
+  _globals['_OPAQUESTATE']._serialized_start=1344
+  _globals['_OPAQUESTATE']._serialized_end=1387
+  _globals['_CACHEBREAKPOINT']._serialized_start=1389
+  _globals['_CACHEBREAKPOINT']._serialized_end=1459
 # @@protoc_insertion_point(module_scope)

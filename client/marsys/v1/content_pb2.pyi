@@ -333,6 +333,7 @@ class ToolCallPart(google.protobuf.message.Message):
     ID_FIELD_NUMBER: builtins.int
     NAME_FIELD_NUMBER: builtins.int
     ARGUMENTS_JSON_FIELD_NUMBER: builtins.int
+    INCOMPLETE_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Id that the tool result must name. Never empty in a response: the service makes one where the
     provider gives none.
@@ -340,8 +341,12 @@ class ToolCallPart(google.protobuf.message.Message):
     name: builtins.str
     """Name of the tool."""
     arguments_json: builtins.str
-    """The arguments: the text of a JSON object, exactly as the model wrote it. May be invalid JSON
-    where the model's output was cut off (finish reason LENGTH).
+    """The arguments: the text of a JSON object, exactly as the model wrote it; as far as it came where
+    the call is incomplete.
+    """
+    incomplete: builtins.bool
+    """True where the output was cut off within the call, or the call is malformed: it must not be
+    run, and can't be sent back. Set by the service. Default: false.
     """
     def __init__(
         self,
@@ -349,8 +354,9 @@ class ToolCallPart(google.protobuf.message.Message):
         id: builtins.str = ...,
         name: builtins.str = ...,
         arguments_json: builtins.str = ...,
+        incomplete: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["arguments_json", b"arguments_json", "id", b"id", "name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arguments_json", b"arguments_json", "id", b"id", "incomplete", b"incomplete", "name", b"name"]) -> None: ...
 
 Global___ToolCallPart: typing_extensions.TypeAlias = ToolCallPart
 
