@@ -73,7 +73,9 @@ BAD = {
     "messages[0].parts[0].media.data": {
         "messages": [user(media={"media_type": "image/jpeg", "data": PNG})]
     },
-    "messages[0].parts[0].media.uri": {"messages": [user(media={"uri": "ftp://example.com/cat.png"})]},
+    "messages[0].parts[0].media.uri": {
+        "messages": [user(media={"uri": "ftp://example.com/cat.png"})]
+    },
     "config.max_tokens": {"config": {"max_tokens": 0}},
     "config.temperature": {"config": {"temperature": 2.1}},
     "config.top_p": {"config": {"top_p": 0}},
