@@ -47,6 +47,10 @@ class ImageChat:
             return content
         return self._as_text(content)
 
+    def content_of(self, role: str, text: str) -> Content | str:
+        """The content of a turn that is text alone."""
+        return self.content(role, [{"type": "text", "text": text}])
+
     def check_text(self, text: str, field: str) -> None:
         """A text may hold none of the tokens that stand for images: it would be read as one.
 
