@@ -6,11 +6,13 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+from local_inference_service.parsing import FAMILIES
 from marsys.v1 import Backend, ErrorReason, LoadOptions
 from serving.errors import invalid, service_error, unsupported
 
 _FIELD = "options.engine_options_json"
 ANY = "*"
+TOOL_PARSER = "tool_parser"  # taken by both backends
 
 # Lowest value of each option of the huggingface backend's engine.
 _HUGGINGFACE = {
@@ -92,8 +94,11 @@ def check_engine_options(options: LoadOptions, allowed: Collection[str]) -> dict
     for name in value:
         if name in _SET_ELSEWHERE:
             raise invalid(_FIELD, f"{name} is given as options.{_SET_ELSEWHERE[name]}")
+    parser = value.get(TOOL_PARSER)
+    if TOOL_PARSER in value and (not isinstance(parser, str) or parser not in FAMILIES):
+        raise invalid(_FIELD, f"{TOOL_PARSER} must be {', '.join(sorted(FAMILIES))}")
     if options.backend == Backend.BACKEND_VLLM:
-        for name in value:
+        for name in value.keys() - {TOOL_PARSER}:
             _check_allowed(name, allowed)
     else:
         for name, chosen in value.items():
@@ -102,10 +107,13 @@ def check_engine_options(options: LoadOptions, allowed: Collection[str]) -> dict
 
 
 def _check_huggingface(name: str, value: Any) -> None:
+    if name == TOOL_PARSER:
+        return
     if name not in _HUGGINGFACE:
         raise unsupported(
             _FIELD,
-            f"the huggingface backend takes no {name!r}, but {', '.join(sorted(_HUGGINGFACE))}",
+            f"the huggingface backend takes no {name!r}, but "
+            f"{', '.join(sorted([*_HUGGINGFACE, TOOL_PARSER]))}",
         )
     least = _HUGGINGFACE[name]
     if type(value) is not int or not least <= value < 2**63:

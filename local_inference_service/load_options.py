@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from local_inference_service.engine_options import check_engine_options
+from local_inference_service.engine_options import TOOL_PARSER, check_engine_options
 from local_inference_service.memory import accelerator, devices
 from local_inference_service.weights import resolve_dtype
 from marsys.v1 import Backend, ErrorReason, LoadOptions, ModelClass
@@ -87,6 +87,8 @@ def adapter_arguments(options: LoadOptions, rules: LoadRules) -> dict[str, Any]:
         "max_queued": rules.max_queued,
     }
     engine = check_engine_options(options, rules.allow_engine_options)
+    if TOOL_PARSER in engine:
+        arguments[TOOL_PARSER] = engine.pop(TOOL_PARSER)
     if is_vllm(options):
         if "max_num_seqs" not in engine:
             arguments["max_active"] = rules.max_active

@@ -135,6 +135,7 @@ class Entry:
             capabilities=ModelCapabilities(
                 tools="tools" in fields,
                 structured_output="output_format.json_schema" in fields,
+                reasoning=adapter.chat.reasons,
                 input_modalities=adapter.input_modalities,
                 supported_fields=sorted(fields),
             ),

@@ -1,14 +1,23 @@
-"""Which fields of a request local text models take; the rest is refused or warned of."""
+"""Which fields of a request a local model takes; the rest is refused or warned of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from marsys.v1 import GenerateRequest, ToolChoiceMode, UnsupportedPolicy, WarningCode
+from local_inference_service.chat import Chat
+from local_inference_service.constraints import must_call
+from marsys.v1 import (
+    GenerateRequest,
+    ReasoningConfig,
+    ReasoningEffort,
+    ToolChoiceMode,
+    UnsupportedPolicy,
+    WarningCode,
+)
 from serving.errors import invalid, unsupported
 from serving.event_writer import EventWriter
 
-TEXT_FIELDS = frozenset(
+_FIELDS = frozenset(
     {
         "messages",
         "config.max_tokens",
@@ -24,11 +33,36 @@ TEXT_FIELDS = frozenset(
         "output_format.text",
     }
 )
-"""Paths of the GenerateRequest fields that local text models take."""
+_OF_CHATS = frozenset({"tools", "tool_choice"})
+_OF_GRAMMARS = frozenset(
+    f"output_format.{form}" for form in ("json_object", "json_schema", "regex", "grammar", "choice")
+)
+_EFFORT = "config.reasoning.effort"
+_BUDGET = "config.reasoning.budget_tokens"
 
 
-def check_fields(request: GenerateRequest, name: str, writer: EventWriter) -> None:
+def fields_of(chat: Chat) -> frozenset[str]:
+    """Paths of the GenerateRequest fields that a model takes."""
+    fields = set(_FIELDS)
+    if chat.template.exists:
+        fields |= _OF_CHATS
+    if chat.constrains:
+        fields |= _OF_GRAMMARS
+    if chat.reasons:
+        fields.add(_BUDGET)
+    if chat.efforts:
+        fields.add(_EFFORT)
+    return frozenset(fields)
+
+
+def check_fields(request: GenerateRequest, name: str, chat: Chat, writer: EventWriter) -> None:
     """Check the fields that depend on the model.
+
+    Args:
+        request: a request that passed serving.validation.
+        name: the model's name.
+        chat: how it holds a conversation.
+        writer: told of fields that are left out.
 
     Raises:
         ServiceError: a field is not for local models (INVALID_REQUEST), or the model doesn't take
@@ -38,7 +72,7 @@ def check_fields(request: GenerateRequest, name: str, writer: EventWriter) -> No
         raise invalid("target", "names a remote provider; this service runs local models")
     if request.provider_options_json:
         raise invalid("provider_options_json", "is for remote providers; this service runs models")
-    for field, what in _untaken(request):
+    for field, what in _untaken(request, chat):
         message = f"{name} takes no {what}"
         if request.on_unsupported != UnsupportedPolicy.UNSUPPORTED_POLICY_WARN:
             raise unsupported(field, message, model=name)
@@ -47,18 +81,20 @@ def check_fields(request: GenerateRequest, name: str, writer: EventWriter) -> No
         )
 
 
-def _untaken(request: GenerateRequest) -> Iterator[tuple[str, str]]:
-    if request.tools:
+def _untaken(request: GenerateRequest, chat: Chat) -> Iterator[tuple[str, str]]:
+    taken = fields_of(chat)
+    none = ToolChoiceMode.TOOL_CHOICE_MODE_NONE
+    if request.tools and "tools" not in taken:
         yield "tools", "tools"
-    choice = request.tool_choice
-    if request.HasField("tool_choice") and choice.mode != ToolChoiceMode.TOOL_CHOICE_MODE_NONE:
+    chosen = request.HasField("tool_choice") and request.tool_choice.mode != none
+    if chosen and not request.tools and "tool_choice" not in taken:
         yield "tool_choice", "tool choice"
+    if must_call(request.tool_choice) and not chat.constrains:
+        yield "tool_choice", "choice that a tool must be called: its tokenizer is no fast one"
     form = request.output_format.WhichOneof("format")
-    if form not in (None, "text"):
+    if form is not None and f"output_format.{form}" not in taken:
         yield f"output_format.{form}", f"output format {form}"
-    for knob in ("effort", "budget_tokens"):
-        if knob in {field.name for field, _ in request.config.reasoning.ListFields()}:
-            yield f"config.reasoning.{knob}", "reasoning settings"
+    yield from _untaken_reasoning(request.config.reasoning, chat)
     if request.config.HasField("prompt_cache_key"):
         yield "config.prompt_cache_key", "prompt cache key"
     for index, message in enumerate(request.messages):
@@ -67,3 +103,16 @@ def _untaken(request: GenerateRequest) -> Iterator[tuple[str, str]]:
         for number, part in enumerate(message.parts):
             if part.HasField("cache_breakpoint"):
                 yield f"messages[{index}].parts[{number}].cache_breakpoint", "cache breakpoints"
+    for index, tool in enumerate(request.tools):
+        if tool.HasField("cache_breakpoint"):
+            yield f"tools[{index}].cache_breakpoint", "cache breakpoints"
+
+
+def _untaken_reasoning(reasoning: ReasoningConfig, chat: Chat) -> Iterator[tuple[str, str]]:
+    """No reasoning is what every model can give: one that reasons is made to end its thought."""
+    effort = reasoning.effort if reasoning.HasField("effort") else None
+    none = ReasoningEffort.REASONING_EFFORT_NONE
+    if effort is not None and effort != none and effort not in chat.efforts:
+        yield _EFFORT, "such reasoning effort"
+    if reasoning.budget_tokens and not chat.reasons:
+        yield _BUDGET, "reasoning budget"

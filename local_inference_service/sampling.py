@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import (
@@ -61,6 +61,18 @@ def resolve_params(config: GenerationConfig, model_defaults: dict[str, Any]) -> 
     )
 
 
+class Rule(Protocol):
+    """Bars tokens of one request, in the light of those that were chosen before."""
+
+    def apply(self, scores: torch.Tensor) -> torch.Tensor:
+        """Scores, of shape (1, vocabulary), in which tokens that may not come next are -inf."""
+        ...
+
+    def took(self, token: int) -> None:
+        """A token was chosen."""
+        ...
+
+
 class Sampler:
     """Chooses the tokens of one request. Shares no state with other requests.
 
@@ -69,6 +81,7 @@ class Sampler:
         prompt: ids of the prompt's tokens.
         device: where the logits are.
         processors: further changes to the logits, called with all ids so far and the logits.
+        rules: bar tokens, after all other changes.
     """
 
     def __init__(
@@ -77,7 +90,9 @@ class Sampler:
         prompt: list[int],
         device: torch.device,
         processors: Sequence[LogitsProcessor] = (),
+        rules: Sequence[Rule] = (),
     ) -> None:
+        self._rules = rules
         self._params = params
         self._device = device
         self._ids = list(prompt) if processors else []
@@ -101,7 +116,8 @@ class Sampler:
         """Whether nothing but the logits decides."""
         params = self._params
         penalized = params.frequency_penalty or params.presence_penalty or self._repetition
-        return params.temperature == 0 and not penalized and not self._processors
+        untouched = not (penalized or self._processors or self._rules)
+        return params.temperature == 0 and untouched
 
     def choose(self, logits: torch.Tensor) -> torch.Tensor:
         """The next token, as a tensor without dimensions.
@@ -116,6 +132,8 @@ class Sampler:
         scores = self._penalized(scores)
         if self._processors:
             scores = self._processors(torch.tensor([self._ids], device=self._device), scores)
+        for rule in self._rules:
+            scores = rule.apply(scores)
         if self._params.temperature == 0:
             return scores[0].argmax()
         weights = torch.softmax(self._warpers(ids, scores), dim=-1)
@@ -126,6 +144,8 @@ class Sampler:
         self._counts[token] = self._counts.get(token, 0) + 1
         if self._processors:
             self._ids.append(token)
+        for rule in self._rules:
+            rule.took(token)
 
     def _seen(self) -> torch.Tensor:
         if self._repetition is None or not self._counts:
@@ -166,7 +186,10 @@ def choose(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[int | Exce
     chosen: list[int | Exception] = []
     for row, token in enumerate(tokens.tolist()):
         if row not in failures:
-            samplers[row].took(token)
+            try:
+                samplers[row].took(token)
+            except Exception as error:  # of a rule
+                failures[row] = error
         chosen.append(failures.get(row, token))
     return chosen
 

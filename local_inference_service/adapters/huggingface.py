@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from local_inference_service.adapters.base import DEFAULT_MAX_TOKENS, LocalProviderAdapter
+from local_inference_service.chat import Chat, Turn
+from local_inference_service.constraints import Compiler, GrammarError
 from local_inference_service.counts import check_count
 from local_inference_service.engine import (
     CannotGenerate,
@@ -25,13 +27,12 @@ from local_inference_service.memory import free_memory, kind_of
 from local_inference_service.output import Output
 from local_inference_service.progress import LoadError
 from local_inference_service.prompt import Prompt
-from local_inference_service.sampling import SamplingParams, resolve_params
+from local_inference_service.sampling import Rule, SamplingParams, resolve_params
 from local_inference_service.text_stream import TextStream
+from local_inference_service.thought_budget import ThoughtBudget
 from local_inference_service.weights import model_defaults
 from marsys.v1 import ErrorReason, GenerationConfig
 from serving.errors import ServiceError, service_error
-
-T = TypeVar("T")
 
 _BUSY_RETRY = 2.0  # seconds
 
@@ -43,6 +44,7 @@ class HuggingFaceAdapter(LocalProviderAdapter):
         model_name: the model's name.
         model: the PyTorch model.
         tokenizer: its tokenizer.
+        chat: how it holds a conversation.
         max_tokens: most tokens of an answer whose request doesn't say.
         thinking_budget: most tokens of reasoning of an answer whose request doesn't say; taken by
             models that reason.
@@ -65,6 +67,7 @@ class HuggingFaceAdapter(LocalProviderAdapter):
         model_name: str,
         model: Any,
         tokenizer: Any,
+        chat: Chat,
         *,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         thinking_budget: int | None = None,
@@ -84,6 +87,7 @@ class HuggingFaceAdapter(LocalProviderAdapter):
             ("prefix_cache_bytes", prefix_cache_bytes, 0),
         ):
             check_count(name, value, least)
+        super().__init__()
         self.model_name = model_name
         self.model, self.tokenizer = model, tokenizer
         self.max_tokens, self.thinking_budget = max_tokens, thinking_budget
@@ -93,6 +97,12 @@ class HuggingFaceAdapter(LocalProviderAdapter):
         # its own, and the engine has another.
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
         self._decoder = copy.deepcopy(tokenizer)
+        self.chat = chat
+        self._hidden = {
+            number
+            for number, token in tokenizer.added_tokens_decoder.items()
+            if token.special and token.content not in chat.markers
+        }
         if kv_cache_bytes is None:
             kv_cache_bytes = free_memory(kind_of(model.device.type)) // 2
         try:
@@ -131,7 +141,7 @@ class HuggingFaceAdapter(LocalProviderAdapter):
         return self._engine.jobs
 
     async def decode(
-        self, prompt: Prompt, config: GenerationConfig, max_tokens: int, name: str
+        self, prompt: Prompt, turn: Turn, config: GenerationConfig, max_tokens: int, name: str
     ) -> AsyncGenerator[Sequence[Output], None]:
         outputs: asyncio.Queue[Output] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -141,6 +151,7 @@ class HuggingFaceAdapter(LocalProviderAdapter):
             max_tokens=max_tokens,
             params=resolve_params(config, self._defaults),
             processors=prompt.processors,
+            rules=self._rules(turn),
             text=TextStream(self._decode, config.stop_sequences),
             deliver=lambda output: _deliver(loop, outputs, output),
         )
@@ -167,13 +178,19 @@ class HuggingFaceAdapter(LocalProviderAdapter):
         if torch.accelerator.is_available():
             torch.accelerator.memory.empty_cache()
 
-    async def _in_tokenizer_thread(self, work: Callable[[], T]) -> T:
-        """Do what uses the tokenizer or processor, without holding up the event loop."""
-        try:
-            waited = asyncio.get_running_loop().run_in_executor(self._tokenizing, work)
-        except RuntimeError:  # the thread has ended
-            raise _failure(EngineStopped("the model was unloaded"), self.model_name) from None
-        return await waited
+    def _rules(self, turn: Turn) -> list[Rule]:
+        """What the answer must keep to."""
+        rules: list[Rule] = []
+        if turn.grammar is not None:
+            rules.append(self.compiler.mask(turn.grammar))
+        if turn.budget is not None:
+            text = TextStream(self._decode)
+            rules.append(ThoughtBudget(turn.budget, turn.thought_end, turn.parser(), text))
+        return rules
+
+    def _make_compiler(self) -> Compiler:
+        width = self.model.config.get_text_config(decoder=True).vocab_size
+        return Compiler(self.tokenizer, width, self._end_tokens())
 
     def _answer_of(self, prompt: Prompt, max_tokens: int) -> str:
         """The likeliest answer, waited for in a thread without an event loop."""
@@ -202,8 +219,9 @@ class HuggingFaceAdapter(LocalProviderAdapter):
         return list(ends) if isinstance(ends, list) else [ends]
 
     def _decode(self, ids: list[int]) -> str:
+        shown = [number for number in ids if number not in self._hidden]
         text: str = self._decoder.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            shown, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return text
 
@@ -246,6 +264,8 @@ def _failure(error: BaseException, name: str) -> ServiceError:
         reason = ErrorReason.ERROR_REASON_OUT_OF_MEMORY
         why = str(error) if isinstance(error, MemoryError) and str(error) else "the device is full"
         text = f"{name} ran out of memory for this request: {why}"
+    elif isinstance(error, GrammarError):
+        reason, text = ErrorReason.ERROR_REASON_INVALID_REQUEST, f"output_format: {error}"
     else:
         reason = ErrorReason.ERROR_REASON_INTERNAL
         text = f"{name} failed: {type(error).__name__}: {error}"

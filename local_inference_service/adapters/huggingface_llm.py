@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from local_inference_service.adapters.huggingface import HuggingFaceAdapter
-from local_inference_service.chat import render_prompt
+from local_inference_service.chat import Chat, Turn
 from local_inference_service.progress import Progress, quiet
 from local_inference_service.prompt import Prompt
-from local_inference_service.request_checks import TEXT_FIELDS
+from local_inference_service.spelled_tokens import SpelledTokens
 from local_inference_service.weights import fetch_model, load_model, resolve_device, resolve_dtype
 from marsys.v1 import GenerateRequest, LoadStage
 
@@ -22,6 +22,8 @@ class HuggingFaceLLMAdapter(HuggingFaceAdapter):
         device_map: "auto", "cpu", "cuda", "cuda:0", ...
         trust_remote_code: whether the model's own Python code may run.
         revision: branch, tag or commit of a hub model.
+        tool_parser: name of the notation in which the model writes calls and thoughts. Default:
+            found by its chat template and tokenizer.
         progress: told of the load's steps.
         **options: as for HuggingFaceAdapter: max_tokens, thinking_budget, max_model_len,
             max_active, max_queued, kv_cache_bytes, prefix_cache_bytes.
@@ -39,6 +41,7 @@ class HuggingFaceLLMAdapter(HuggingFaceAdapter):
         device_map: str = "auto",
         trust_remote_code: bool = False,
         revision: str | None = None,
+        tool_parser: str | None = None,
         progress: Progress = quiet,
         **options: Any,
     ) -> None:
@@ -47,16 +50,12 @@ class HuggingFaceLLMAdapter(HuggingFaceAdapter):
         directory = fetch_model(model_name, revision, progress)
         progress(LoadStage.LOAD_STAGE_LOADING, None, None)
         model, tokenizer = load_model(directory, dtype, device, trust_remote_code, progress)
-        super().__init__(model_name, model, tokenizer, **options)
+        self._spelled = SpelledTokens(tokenizer)
+        chat = Chat(tokenizer, tokenizer, family=tool_parser, hide=self._spelled.hide)
+        super().__init__(model_name, model, tokenizer, chat, **options)
 
-    @property
-    def supported_fields(self) -> frozenset[str]:
-        return TEXT_FIELDS
-
-    async def make_prompt(self, request: GenerateRequest, name: str) -> Prompt:
+    async def make_prompt(self, request: GenerateRequest, turn: Turn, name: str) -> Prompt:
         def tokenize() -> list[int]:
-            prompt = render_prompt(self.tokenizer, request.messages, name)
-            ids: list[int] = self.tokenizer(prompt, add_special_tokens=False).input_ids
-            return ids
+            return self._spelled.tokenize(turn.prompt, add_special_tokens=False)
 
         return Prompt(await self._in_tokenizer_thread(tokenize))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from local_inference_service.adapters.huggingface import HuggingFaceAdapter
 from local_inference_service.architecture import check_architecture
-from local_inference_service.chat import render_prompt
+from local_inference_service.chat import Chat, Turn
 from local_inference_service.hub import fetch_model
 from local_inference_service.image_chat import ImageChat
 from local_inference_service.images import read_images
@@ -23,7 +23,6 @@ from local_inference_service.media_rules import OF_THE_PROCESS, MediaRules
 from local_inference_service.model_files import check_files
 from local_inference_service.progress import LoadError, Progress, quiet
 from local_inference_service.prompt import Prompt
-from local_inference_service.request_checks import TEXT_FIELDS
 from local_inference_service.weights import load_part, read_model, resolve_device, resolve_dtype
 from marsys.v1 import GenerateRequest, LoadStage, MediaPart, Message, Part, Role
 from serving.errors import ServiceError, invalid
@@ -45,6 +44,8 @@ class HuggingFaceVLMAdapter(HuggingFaceAdapter):
         revision: branch, tag or commit of a hub model.
         media_rules: where images may come from. Default: any file, any public https URL, as is
             right for callers in this process.
+        tool_parser: name of the notation in which the model writes calls and thoughts. Default:
+            found by its chat template and tokenizer.
         progress: told of the load's steps.
         **options: as for HuggingFaceAdapter: max_tokens, thinking_budget, max_model_len,
             max_active, max_queued, kv_cache_bytes, prefix_cache_bytes.
@@ -66,6 +67,7 @@ class HuggingFaceVLMAdapter(HuggingFaceAdapter):
         trust_remote_code: bool = False,
         revision: str | None = None,
         media_rules: MediaRules = OF_THE_PROCESS,
+        tool_parser: str | None = None,
         progress: Progress = quiet,
         **options: Any,
     ) -> None:
@@ -84,36 +86,32 @@ class HuggingFaceVLMAdapter(HuggingFaceAdapter):
             trust_remote_code,
             progress,
         )
-        super().__init__(model_name, model, processor.tokenizer, **options)
+        images = ImageChat(processor, model.config)
+        chat = Chat(images.template, processor.tokenizer, images=images, family=tool_parser)
+        super().__init__(model_name, model, processor.tokenizer, chat, **options)
         self.processor: Any = processor
         self._media_rules = media_rules
-        self._chat = ImageChat(processor, model.config)
         self._taken = _taken_inputs(model)
-
-    @property
-    def supported_fields(self) -> frozenset[str]:
-        return TEXT_FIELDS
 
     @property
     def input_modalities(self) -> tuple[str, ...]:
         return ("image",)
 
-    async def make_prompt(self, request: GenerateRequest, name: str) -> Prompt:
-        # The text first: it costs little, and may be refused before anything is fetched.
-        text = await self._in_tokenizer_thread(lambda: self._render(request.messages, name))
+    async def make_prompt(self, request: GenerateRequest, turn: Turn, name: str) -> Prompt:
         images = await read_images(request.messages, self._media_rules)
-        return await self._in_tokenizer_thread(lambda: self._process(text, images, name))
+        return await self._in_tokenizer_thread(lambda: self._process(turn.prompt, images, name))
 
     def warm_up(self) -> None:
         super().warm_up()
-        if not self._chat.template.chat_template:
+        if not self.chat.template.exists:
             return
         parts = [Part(media=MediaPart()), Part()]
         parts[1].text.text = "Hello"
         image = Image.linear_gradient("L").convert("RGB")
         try:
-            text = self._render([Message(role=Role.ROLE_USER, parts=parts)], self.model_name)
-            prompt = self._process(text, [image], self.model_name)
+            request = GenerateRequest(messages=[Message(role=Role.ROLE_USER, parts=parts)])
+            turn = self.chat.turn(request, self.model_name, 0)
+            prompt = self._process(turn.prompt, [image], self.model_name)
         except ServiceError as error:
             raise LoadError(f"{self.model_name} can't take an image: {error}") from error
         answer = self._answer_of(prompt, _TRIED_TOKENS)
@@ -153,9 +151,6 @@ class HuggingFaceVLMAdapter(HuggingFaceAdapter):
         finally:
             self.model.generation_config = own
         return self._decode(made[0, len(prompt.ids) :].tolist())
-
-    def _render(self, messages: Sequence[Message], name: str) -> str:
-        return render_prompt(self._chat.template, messages, name, self._chat)
 
     def _process(self, text: str, images: Sequence[Image.Image], name: str) -> Prompt:
         start = self.tokenizer.bos_token

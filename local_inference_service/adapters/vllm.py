@@ -15,20 +15,23 @@ from local_inference_service.adapters.vllm_arguments import (
     check_arguments,
     engine_arguments,
     memory_of,
+    reasoning_config,
 )
 from local_inference_service.adapters.vllm_engine import EngineClosed, EngineDown, VLLMEngine
-from local_inference_service.adapters.vllm_sampling import to_output, to_vllm
-from local_inference_service.chat import render_prompt
+from local_inference_service.adapters.vllm_sampling import hidden_tokens, to_output, to_vllm
+from local_inference_service.chat import Chat, Turn
+from local_inference_service.constraints import Compiler
 from local_inference_service.counts import check_count
 from local_inference_service.hub import fetch_model
 from local_inference_service.image_chat import ImageChat
 from local_inference_service.images import read_images
 from local_inference_service.media_rules import OF_THE_PROCESS, MediaRules
 from local_inference_service.output import Output
+from local_inference_service.parsing import FAMILIES
 from local_inference_service.progress import Progress, quiet
 from local_inference_service.prompt import Prompt
-from local_inference_service.request_checks import TEXT_FIELDS
 from local_inference_service.sampling import resolve_params
+from local_inference_service.spelled_tokens import SpelledTokens
 from local_inference_service.weights import load_part
 from marsys.v1 import ErrorReason, GenerateRequest, GenerationConfig, LoadStage
 from serving.errors import ServiceError, invalid, service_error
@@ -56,6 +59,8 @@ class VLLMAdapter(LocalProviderAdapter):
         max_queued: most requests that wait.
         media_rules: where images may come from. Default: any file, any public https URL, as is
             right for callers in this process.
+        tool_parser: name of the notation in which the model writes calls and thoughts. Default:
+            found by its chat template and tokenizer.
         engine_options: further arguments of vLLM's engine, by vLLM's names, such as
             {"pipeline_parallel_size": 2, "distributed_executor_backend": "ray"}.
         progress: told of the load's steps.
@@ -82,9 +87,11 @@ class VLLMAdapter(LocalProviderAdapter):
         max_active: int | None = None,
         max_queued: int = 64,
         media_rules: MediaRules = OF_THE_PROCESS,
+        tool_parser: str | None = None,
         engine_options: Mapping[str, Any] | None = None,
         progress: Progress = quiet,
     ) -> None:
+        super().__init__()
         options = dict(engine_options or {})
         check_arguments(
             model_class,
@@ -109,6 +116,9 @@ class VLLMAdapter(LocalProviderAdapter):
         self.max_tokens, self.thinking_budget = max_tokens, thinking_budget
         directory = fetch_model(model_name, revision, progress)
         progress(LoadStage.LOAD_STAGE_LOADING, None, None)
+        self._hold_chat(directory, trust_remote_code, tool_parser)
+        if self.chat.reasons:
+            options.setdefault("reasoning_config", reasoning_config(self.chat.family))
         self._arguments = engine_arguments(
             directory,
             model_class=model_class,
@@ -126,13 +136,7 @@ class VLLMAdapter(LocalProviderAdapter):
         self._most_jobs = int(config.scheduler_config.max_num_seqs) + max_queued
         self._defaults = dict(config.model_config.try_get_generation_config())
         self._weights = _bytes_of_weights(directory)
-        self.tokenizer = self._engine.tokenizer()
-        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
         self._media_rules = media_rules
-        self._chat: ImageChat | None = None
-        if model_class == "vlm":
-            processor = load_part(transformers.AutoProcessor, directory, trust_remote_code)
-            self._chat = ImageChat(processor, config.model_config.hf_config)
         self._jobs = 0
 
     @property
@@ -156,17 +160,12 @@ class VLLMAdapter(LocalProviderAdapter):
         return self._jobs
 
     @property
-    def supported_fields(self) -> frozenset[str]:
-        return TEXT_FIELDS
-
-    @property
     def input_modalities(self) -> tuple[str, ...]:
-        return () if self._chat is None else ("image",)
+        return ("image",) if self.model_class == "vlm" else ()
 
-    async def make_prompt(self, request: GenerateRequest, name: str) -> Prompt:
-        loop = asyncio.get_running_loop()
-        ids = await loop.run_in_executor(self._tokenizing, self._tokenize, request, name)
-        if self._chat is None:
+    async def make_prompt(self, request: GenerateRequest, turn: Turn, name: str) -> Prompt:
+        ids = await self._in_tokenizer_thread(lambda: self._tokenize(turn.prompt))
+        if self.model_class == "llm":
             return Prompt(ids)
         images = await read_images(request.messages, self._media_rules)
         if not images:
@@ -180,21 +179,15 @@ class VLLMAdapter(LocalProviderAdapter):
             raise invalid("messages", f"{name} can't take its images: {error}") from error
         return Prompt(list(made["prompt_token_ids"]), made)
 
-    def _tokenize(self, request: GenerateRequest, name: str) -> list[int]:
+    def _tokenize(self, prompt: str) -> list[int]:
         """Ids of the prompt, where each image has one place yet."""
-        if self._chat is None:
-            text = render_prompt(self.tokenizer, request.messages, name)
-            begins = True
-        else:
-            text = render_prompt(self._chat.template, request.messages, name, self._chat)
-            start = self.tokenizer.bos_token
-            # Templates begin with the first token, or leave it to the tokenizer.
-            begins = bool(start and text.startswith(start))
-        ids: list[int] = self.tokenizer(text, add_special_tokens=not begins).input_ids
-        return ids
+        start = self.tokenizer.bos_token
+        # Templates begin with the first token, or leave it to the tokenizer.
+        begins = self.model_class == "llm" or bool(start and prompt.startswith(start))
+        return self._spelled.tokenize(prompt, add_special_tokens=not begins)
 
     async def decode(
-        self, prompt: Prompt, config: GenerationConfig, max_tokens: int, name: str
+        self, prompt: Prompt, turn: Turn, config: GenerationConfig, max_tokens: int, name: str
     ) -> AsyncGenerator[Sequence[Output], None]:
         if self._jobs >= self._most_jobs:
             raise service_error(
@@ -210,7 +203,7 @@ class VLLMAdapter(LocalProviderAdapter):
         self._jobs += 1
         end = self._engine.generate(
             prompt.inputs or {"prompt_token_ids": prompt.ids},
-            to_vllm(params, list(config.stop_sequences), max_tokens),
+            to_vllm(params, list(config.stop_sequences), max_tokens, turn.budget, turn.grammar),
             uuid.uuid4().hex,
             deliver,
         )
@@ -222,7 +215,7 @@ class VLLMAdapter(LocalProviderAdapter):
                     output = (
                         Output(error=result)
                         if isinstance(result, Exception)
-                        else to_output(result, tokens)
+                        else to_output(result, tokens, self._hidden)
                     )
                     if output.error is not None:
                         yield outputs
@@ -244,8 +237,33 @@ class VLLMAdapter(LocalProviderAdapter):
 
     async def _say_hello(self) -> None:
         prompt = Prompt(self.tokenizer("Hello").input_ids)
-        async for _ in self.decode(prompt, GenerationConfig(temperature=0), 2, self.model_name):
+        config, turn = GenerationConfig(temperature=0), Turn("", FAMILIES["plain"])
+        async for _ in self.decode(prompt, turn, config, 2, self.model_name):
             pass
+
+    def _make_compiler(self) -> Compiler:
+        ends = self._defaults.get("eos_token_id", self.tokenizer.eos_token_id)
+        width = self._engine.config.model_config.get_vocab_size()
+        return Compiler(self.tokenizer, width, ends if isinstance(ends, list) else [ends])
+
+    def _hold_chat(self, directory: str, trust_remote_code: bool, family: str | None) -> None:
+        """How the model holds a conversation, found before the engine is started."""
+        images = None
+        if self.model_class == "vlm":
+            holder = load_part(transformers.AutoProcessor, directory, trust_remote_code)
+            self.tokenizer = holder.tokenizer
+            config = load_part(transformers.AutoConfig, directory, trust_remote_code)
+            images = ImageChat(holder, config)
+            holder = images.template
+        else:
+            holder = load_part(transformers.AutoTokenizer, directory, trust_remote_code)
+            self.tokenizer = holder
+        self._spelled = SpelledTokens(self.tokenizer)
+        self.chat = Chat(
+            holder, self.tokenizer, images=images, family=family, hide=self._spelled.hide
+        )
+        self._hidden = hidden_tokens(self.tokenizer, self.chat.markers)
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
 
     def _health_changed(self, down: EngineDown | None) -> None:
         if self.on_health is not None:

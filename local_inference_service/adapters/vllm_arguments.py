@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from local_inference_service.counts import check_count
+from local_inference_service.parsing import Family
 from local_inference_service.progress import LoadError
 from local_inference_service.weights import resolve_dtype
 
@@ -121,6 +122,7 @@ def engine_arguments(
         "trust_remote_code": trust_remote_code,
         "tensor_parallel_size": tensor_parallel_size,
         "disable_log_stats": True,
+        "structured_outputs_config": {"backend": "guidance"},  # whose grammars ours are
         "generation_config": "vllm",  # defaults are filled in here, for all backends alike
     }
     if on_cpu():
@@ -139,6 +141,16 @@ def engine_arguments(
         if value is not None:
             values[name] = value
     return arguments_class(**values | dict(engine_options))
+
+
+def reasoning_config(family: Family) -> Any:
+    """With what vLLM ends a thought whose budget is spent."""
+    import_vllm()
+    from vllm.config.reasoning import ReasoningConfig
+
+    assert family.thought_marks is not None
+    begin, end = family.thought_marks
+    return ReasoningConfig(reasoning_start_str=begin, reasoning_end_str=end)
 
 
 def on_cpu() -> bool:

@@ -148,7 +148,11 @@ class Engine:
             while self._waiting and self._has_place(self._waiting[0]):
                 row = self._waiting.popleft()
                 row.sampler = row.sampler or Sampler(
-                    row.job.params, row.job.prompt, self._forward.device, row.job.processors
+                    row.job.params,
+                    row.job.prompt,
+                    self._forward.device,
+                    row.job.processors,
+                    row.job.rules,
                 )
                 self._reading.append(row)
             return not self._stopped

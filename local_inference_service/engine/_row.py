@@ -9,7 +9,7 @@ from typing import Any
 from transformers import LogitsProcessor
 
 from local_inference_service.output import Output
-from local_inference_service.sampling import SamplingParams
+from local_inference_service.sampling import Rule, SamplingParams
 from local_inference_service.text_stream import TextStream
 
 
@@ -25,6 +25,7 @@ class Job:
         deliver: called in the engine's thread with what each step gave.
         inputs: what the model takes beside the prompt's ids, such as pixel values.
         processors: change the logits before a token is chosen; they belong to this job alone.
+        rules: bar tokens; likewise.
         cancelled: set from anywhere; the engine then drops the job before its next pass.
     """
 
@@ -35,6 +36,7 @@ class Job:
     deliver: Callable[[Output], None]
     inputs: Mapping[str, Any] = field(default_factory=dict)
     processors: Sequence[LogitsProcessor] = ()
+    rules: Sequence[Rule] = ()
     cancelled: bool = False
 
 

@@ -241,10 +241,12 @@ async def test_many_requests_with_random_cancels_leave_nothing_behind(tiny, ask)
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        (lambda r: r.tools.add(name="f"), "tools"),
         (lambda r: setattr(r.config.reasoning, "effort", 3), "config.reasoning.effort"),
         (lambda r: setattr(r.config, "prompt_cache_key", "k"), "config.prompt_cache_key"),
-        (lambda r: r.output_format.json_object.SetInParent(), "output_format.json_object"),
+        (
+            lambda r: setattr(r.config.reasoning, "budget_tokens", 9),
+            "config.reasoning.budget_tokens",
+        ),
         (lambda r: setattr(r.messages[0], "name", "Ann"), "messages[0].name"),
     ],
 )

@@ -79,7 +79,7 @@ async def test_answers_and_counts_are_those_of_transformers(directories, family,
     adapter = _adapter(directories[family])
     conversation = CONVERSATIONS[name]
     request = request_of(conversation)
-    prompt = await adapter.make_prompt(request, "m")
+    prompt = await adapter.prompt_of(request, "m")
     assert prompt.ids == inputs_of(adapter, conversation)["input_ids"][0].tolist()
     assert await adapter.count_tokens(request, "m") == len(prompt.ids)
     assert await answer_of(adapter, request) == generated(adapter, conversation)
@@ -98,7 +98,7 @@ async def test_images_stand_where_they_were_put(directories, family):
     adapter = _adapter(directories[family])
 
     async def logits(*said: str | Image.Image) -> torch.Tensor:
-        prompt = await adapter.make_prompt(request_of([("user", list(said))]), "m")
+        prompt = await adapter.prompt_of(request_of([("user", list(said))]), "m")
         with torch.inference_mode():
             ids = torch.tensor([prompt.ids])
             return adapter.model(input_ids=ids, **prompt.inputs).logits[0, -1]
@@ -194,14 +194,14 @@ class TestInProcess:
         request = request_of([("user", ["see", A])])
         request.messages[0].parts[1].media.uri = (tmp_path / "a.png").as_uri()
         closed = _adapter(directories["idefics3"])
-        reason, field, _ = await refusal(closed.make_prompt(request, "m"))
+        reason, field, _ = await refusal(closed.prompt_of(request, "m"))
         assert (reason, field) == (
             ErrorReason.ERROR_REASON_NOT_ALLOWED,
             "messages[0].parts[1].media.uri",
         )
         opened = HuggingFaceVLMAdapter(str(directories["idefics3"]))
-        prompt = await opened.make_prompt(request, "m")
-        same = await opened.make_prompt(request_of([("user", ["see", A])]), "m")
+        prompt = await opened.prompt_of(request, "m")
+        same = await opened.prompt_of(request_of([("user", ["see", A])]), "m")
         assert prompt.ids == same.ids
         assert torch.equal(prompt.inputs["pixel_values"], same.inputs["pixel_values"])
         opened.cleanup()

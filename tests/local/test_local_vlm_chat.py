@@ -64,14 +64,14 @@ class TestMarks:
         ],
     )
     async def test_they_are_refused_in_texts(self, vlm, said, field):
-        reason, at, message = await refusal(vlm.make_prompt(request_of([("user", said)]), "m"))
+        reason, at, message = await refusal(vlm.prompt_of(request_of([("user", said)]), "m"))
         assert (reason, at) == (ErrorReason.ERROR_REASON_INVALID_REQUEST, field)
         assert "marks images" in message
 
     async def test_they_are_refused_in_every_role(self, vlm):
         for role in ("system", "assistant"):
             conversation = [(role, ["<image>"]), ("user", ["hi"])]
-            reason, at, _ = await refusal(vlm.make_prompt(request_of(conversation), "m"))
+            reason, at, _ = await refusal(vlm.prompt_of(request_of(conversation), "m"))
             assert (reason, at) == (
                 ErrorReason.ERROR_REASON_INVALID_REQUEST,
                 "messages[0].parts[0].text",
@@ -110,7 +110,7 @@ class TestTemplates:
     async def test_a_template_of_texts_has_the_mark_in_the_text(self, changed, template):
         adapter = HuggingFaceVLMAdapter(str(changed(template)))
         conversation = [("system", ["be kind"]), ("user", ["what", A, "is that"])]
-        prompt = await adapter.make_prompt(request_of(conversation), "m")
+        prompt = await adapter.prompt_of(request_of(conversation), "m")
         side = adapter.processor(
             text="system:be kind\nuser:what\n<image>\nis that\nassistant:",
             images=[A],
@@ -128,7 +128,7 @@ class TestTemplates:
             ("assistant", ["a cat"]),
             ("user", ["sure?"]),
         ]
-        prompt = await adapter.make_prompt(request_of(conversation), "m")
+        prompt = await adapter.prompt_of(request_of(conversation), "m")
         side = adapter.processor(
             text="system:be kind\nuser:what<image>is that\nassistant:a cat\nuser:sure?\nassistant:",
             images=[A],
@@ -144,7 +144,7 @@ class TestTemplates:
         )
         adapter = HuggingFaceVLMAdapter(str(changed(user_only)))
         conversation = [("user", ["hi"]), ("assistant", [A]), ("user", ["?"])]
-        reason, field, message = await refusal(adapter.make_prompt(request_of(conversation), "m"))
+        reason, field, message = await refusal(adapter.prompt_of(request_of(conversation), "m"))
         assert (reason, field) == (ErrorReason.ERROR_REASON_UNSUPPORTED_PARAMETER, "messages")
         assert "no place for images" in message
         adapter.cleanup()
@@ -152,7 +152,7 @@ class TestTemplates:
     async def test_without_a_template_there_is_no_chat(self, changed):
         adapter = HuggingFaceVLMAdapter(str(changed(without=("chat_template.jinja",))))
         adapter.warm_up()
-        _, field, message = await refusal(adapter.make_prompt(request_of([("user", [A])]), "m"))
+        _, field, message = await refusal(adapter.prompt_of(request_of([("user", [A])]), "m"))
         assert field == "messages"
         assert "chat template" in message
         adapter.cleanup()
