@@ -212,8 +212,11 @@ def offered_tools(request: GenerateRequest) -> list[ToolDefinition]:
 
 
 def _asks_parallel(request: GenerateRequest) -> bool:
+    """One tool that must be called is called once, unless the caller wants more."""
     choice = request.tool_choice
-    return not choice.HasField("allow_parallel_calls") or choice.allow_parallel_calls
+    if choice.HasField("allow_parallel_calls"):
+        return choice.allow_parallel_calls
+    return not choice.tool_name
 
 
 def _is_off(reasoning: ReasoningConfig) -> bool:

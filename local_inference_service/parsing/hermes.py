@@ -14,6 +14,8 @@ from local_inference_service.parsing.parser import AnswerParser, Parser
 _OPEN = "<tool_call>"
 _CLOSE = "</tool_call>"
 _ENDS = Marks(_CLOSE, _OPEN)
+_FENCE = "```json"
+_END_FENCE = "```"
 
 
 def _parser(context: Context) -> Parser:
@@ -26,20 +28,22 @@ def _parser(context: Context) -> Parser:
         [_OPEN],
         [Mark(_OPEN, then=("{",))],
         _read_calls,
-        BareCalls(("{",), read_bare),
+        BareCalls(("{", _FENCE), read_bare),
     )
     return AnswerParser(answer, Writer(separators=" \t\r\n", frame="\r\n"))
 
 
 def _read_bare_call(reader: Reader, writer: Writer, context: Context) -> Steps[None]:
-    """Read a call whose tag was left out, as small models do."""
+    """Read a call whose tag was left out, or is a code fence, as small models do."""
+    fenced = yield from reader.accept(_FENCE)
+    yield from reader.space()
     complete = yield from read_json_call(reader, writer, context.tools)
     if complete is None:
-        yield from not_a_call(reader, writer, "")
+        yield from not_a_call(reader, writer, _FENCE if fenced else "")
     elif complete:
         writer.end_call(True)
         space = yield from reader.space()
-        if not (yield from reader.accept(_CLOSE)):
+        if not (yield from reader.accept(_END_FENCE if fenced else _CLOSE)):
             writer.text(space)
     else:
         mark = yield from read_broken(reader, writer, _ENDS)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from local_pool_bench import load, refused
 
+from local_inference_service.adapters.huggingface_llm import HuggingFaceLLMAdapter
 from local_inference_service.load_options import LoadRules, adapter_arguments, conflicts
 from local_inference_service.settings import LocalSettings
-from marsys.v1 import ErrorReason, LoadOptions, LoadStage
+from marsys.v1 import Backend, ErrorReason, LoadOptions, LoadStage
 from serving.errors import ServiceError
 from serving.settings import load_settings
 
@@ -261,3 +262,25 @@ async def test_a_setting_that_the_start_model_does_not_take_is_named(serve, tiny
         await serve(model=str(tiny_directory), device_map="cuda:99")
     with pytest.raises(ServiceError, match="engine_options_json: the huggingface backend takes"):
         await serve(model=str(tiny_directory), engine_options={"worker_cls": "x"})
+
+
+@pytest.mark.parametrize("backend", [Backend.BACKEND_HUGGINGFACE, Backend.BACKEND_VLLM])
+def test_the_notation_of_calls_may_be_named(with_vllm, backend):
+    options = LoadOptions(backend=backend, engine_options_json='{"tool_parser": "llama3"}')
+    arguments = adapter_arguments(options, LoadRules())
+    assert arguments["tool_parser"] == "llama3"
+    assert "tool_parser" not in arguments.get("engine_options", {})
+    for wrong in ('"nonsense"', "null", "1"):
+        options.engine_options_json = f'{{"tool_parser": {wrong}}}'
+        with pytest.raises(ServiceError) as caught:
+            adapter_arguments(options, LoadRules())
+        assert caught.value.error.field == "options.engine_options_json"
+        assert "hermes" in caught.value.error.message
+
+
+def test_an_adapter_takes_a_notation(tiny_directory):
+    adapter = HuggingFaceLLMAdapter(str(tiny_directory), tool_parser="mistral")
+    assert adapter.chat.family.name == "mistral"
+    adapter.cleanup()
+    with pytest.raises(ValueError, match="tool_parser"):
+        HuggingFaceLLMAdapter(str(tiny_directory), tool_parser="nonsense")

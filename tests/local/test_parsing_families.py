@@ -161,6 +161,17 @@ def test_a_call_whose_tag_was_left_out() -> None:
     assert read(FAMILIES["hermes"], Context(), [call]) == [Text(call)]
 
 
+def test_a_call_in_a_fence_at_the_start_is_a_call() -> None:
+    call = '{\n  "name": "add",\n  "arguments": {\n    "x": 1\n  }\n}'
+    arguments = '{\n    "x": 1\n  }'
+    assert _read("hermes", f"```json\n{call}\n```") == _call("add", arguments)
+    assert _read("hermes", f"```json\n{call}\n```\nDone.") == [
+        *_call("add", arguments), Text("\nDone."),
+    ]  # fmt: skip
+    for text in (f"So:\n```json\n{call}\n```", '```json\n{"a": 1}\n```', "```python\nx = 1\n```"):
+        assert _read("hermes", text) == [Text(text)]
+
+
 def test_several_calls_within_one_tag() -> None:
     text = '<tool_call>\n{"name": "add"}\n{"name": "look_up", "arguments": {}}\n</tool_call>'
     assert calls(_read("hermes", text)) == [("add", "{}"), ("look_up", "{}")]
