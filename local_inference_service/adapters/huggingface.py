@@ -258,6 +258,7 @@ async def _arrived(outputs: asyncio.Queue[Output]) -> list[Output]:
 
 
 def _failure(error: BaseException, name: str) -> ServiceError:
+    field = ""
     if isinstance(error, EngineStopped):
         reason, text = ErrorReason.ERROR_REASON_MODEL_NOT_LOADED, f"{name} is not loaded any more"
     elif is_out_of_memory(error):
@@ -265,8 +266,9 @@ def _failure(error: BaseException, name: str) -> ServiceError:
         why = str(error) if isinstance(error, MemoryError) and str(error) else "the device is full"
         text = f"{name} ran out of memory for this request: {why}"
     elif isinstance(error, GrammarError):
-        reason, text = ErrorReason.ERROR_REASON_INVALID_REQUEST, f"output_format: {error}"
+        reason, field = ErrorReason.ERROR_REASON_INVALID_REQUEST, "output_format"
+        text = f"{field}: {error}"
     else:
         reason = ErrorReason.ERROR_REASON_INTERNAL
         text = f"{name} failed: {type(error).__name__}: {error}"
-    return service_error(reason, text, model=name, provider="huggingface")
+    return service_error(reason, text, field=field, model=name, provider="huggingface")

@@ -18,7 +18,9 @@ from local_inference_service.constraints._mask import GrammarMask
 from serving.errors import invalid, unsupported
 
 _MOST_KEPT = 256  # compiled grammars
-_MOST_CHARACTERS = 256 * 1024
+_MOST_CHARACTERS = 256 * 1024  # of one grammar
+_MOST_CHARACTERS_KEPT = 4 * 1024 * 1024
+_MOST_SAID = 400  # characters of an error: it may quote all of the grammar
 _UNSUPPORTED = ("Unimplemented keys", "not supported", "only supported", "Unknown format")
 _WHERE = re.compile(r"^at \d+\(\d+\): ")
 
@@ -78,19 +80,23 @@ class Compiler:
             log_level=0,
             limits=llguidance.LLParserLimits(verbose_errors=False),
         )
+        if not matcher.is_error():
+            matcher.compute_bitmask()  # finds what is too complex, and is the slowest one
         if matcher.is_error():
             raise _refused(grammar, matcher.get_error())
         with self._lock:
             self._kept[grammar.lark] = matcher
-            while len(self._kept) > _MOST_KEPT:
+            while len(self._kept) > _MOST_KEPT or sum(map(len, self._kept)) > _MOST_CHARACTERS_KEPT:
                 self._kept.popitem(last=False)
         return matcher
 
 
 def _refused(grammar: Grammar, error: str) -> Exception:
-    text = _WHERE.sub("", error.strip()).split("\n 	")[0].splitlines()
+    text = (
+        _WHERE.sub("", error.replace("<non-verbose/>", "").strip()).split("\n 	")[0].splitlines()
+    )
     said = " ".join(line.strip() for line in text[:4] if line.strip() and "|" not in line[:8])
-    said = said.removeprefix("failed to compile JSON schema: ")
+    said = said.removeprefix("failed to compile JSON schema: ")[:_MOST_SAID]
     if any(sign in error for sign in _UNSUPPORTED):
         return unsupported(grammar.field, f"can't be enforced by local models: {said}")
     return invalid(grammar.field, f"can't be compiled: {said}")

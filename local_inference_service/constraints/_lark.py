@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from local_inference_service.constraints._closed import closed
+from local_inference_service.constraints._enforceable import enforceable
 
 # Compact, with a space where most models write one. Free white space would let a small model run
 # off into blanks.
@@ -38,13 +39,17 @@ def json_term(schema: Mapping[str, Any] | bool, *, lenient: bool = False) -> str
 
     Args:
         schema: a JSON schema (draft 2020-12).
-        lenient: whether keywords that can't be enforced are left out; else they are an error when
-            the grammar is compiled.
+        lenient: whether keywords that can't be enforced are left out; else they are an error here,
+            or when the grammar is compiled.
+
+    Raises:
+        Unenforceable: the schema asks for what can't be enforced.
     """
     if isinstance(schema, bool):
-        schema = {} if schema else {"not": {}}
+        schema = {} if schema else {"enum": []}
     spacing = _SPACING | ({"lenient": True} if lenient else {})
-    return f"%json {json.dumps(closed(schema) | {'x-guidance': spacing})}"
+    made = closed(enforceable(schema, lenient=lenient))
+    return f"%json {json.dumps(made | {'x-guidance': spacing})}"
 
 
 def lazy_term(name: str, end: str, special: Mapping[str, int]) -> list[str]:
@@ -66,11 +71,12 @@ def lazy_term(name: str, end: str, special: Mapping[str, int]) -> list[str]:
     return [f"{name}: {name}_head{rest} {name}_blank", head, blank]
 
 
-def choice_term(choices: list[str]) -> str:
-    """The term for one of some texts."""
-    return " | ".join(json.dumps(choice) for choice in choices)
+def choice_rules(name: str, choices: list[str]) -> list[str]:
+    """A rule for one of some texts, as a single lexeme: there may be thousands."""
+    return [f"{name}: CHOICE", f"CHOICE: {' | '.join(map(json.dumps, choices))}"]
 
 
 def regex_term(pattern: str) -> str:
     """The term for text that an expression, in the syntax of Rust's regex crate, matches whole."""
-    return "/" + re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", pattern).replace("\n", "\\n") + "/"
+    # A slash would end the term, unless it is escaped.
+    return "/" + re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", pattern) + "/"

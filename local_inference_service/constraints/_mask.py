@@ -10,7 +10,7 @@ _BITS = torch.tensor([1 << bit for bit in range(8)], dtype=torch.uint8)
 
 
 class GrammarError(Exception):
-    """The grammar became too complex, or a token came that it doesn't allow."""
+    """The grammar became too complex or came to a dead end, or a token isn't allowed."""
 
 
 class GrammarMask:
@@ -46,7 +46,8 @@ class GrammarMask:
         """
         self._matcher.unsafe_compute_mask_ptr(self._words.data_ptr(), self._words.nbytes)
         if self._matcher.is_error():
-            raise GrammarError(self._matcher.get_error())
+            why = self._matcher.get_error().replace("<non-verbose/>", "").strip()
+            raise GrammarError(f"the answer can't go on as the grammar demands: {why}")
         bits = (self._words.view(torch.uint8).unsqueeze(1) & _BITS) == 0
         barred = bits.view(-1)[: self._width].to(scores.device)
         return scores.masked_fill(barred, float("-inf"))

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from local_inference_service.constraints._enforceable import Unenforceable
 from local_inference_service.constraints._grammar import Grammar
 from local_inference_service.constraints._lark import (
-    choice_term,
+    choice_rules,
     json_term,
     lazy_term,
     literal,
@@ -25,11 +26,16 @@ from marsys.v1 import (
     ToolDefinition,
     UnsupportedPolicy,
 )
-from serving.errors import unsupported
+from serving.errors import invalid, unsupported
 
 _ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
-# Of a grammar's text: strings, expressions, comments and names.
-_START = re.compile(r'"(?:[^"\\]|\\.)*"|/(?![/*])(?:[^/\\\n]|\\.)*/|//[^\n]*|#[^\n]*|[\w-]+')
+# Of a grammar's text: strings, expressions, comments, statements and names.
+_WORD = re.compile(
+    r'"(?:[^"\\]|\\.)*"|/(?![/*])(?:[^/\\]|\\.)*/|//[^\n]*|#[^\n]*|%\w+|[\w-]+', re.DOTALL
+)
+_EXTENSIONS = ("%json", "%regex", "%lark", "%llguidance")  # of llguidance, not of Lark
+# Rules of ours beside a user's grammar: names that it hardly has.
+_ANSWER, _THOUGHT, _FORM = "marsys_answer", "marsys_thought", "marsys_form"
 
 
 def is_bound(request: GenerateRequest) -> bool:
@@ -74,8 +80,23 @@ def grammar_of(
         lenient: whether keywords of schemas that can't be enforced are left out.
 
     Raises:
-        ServiceError: a tool's schema can't be put in the model's notation.
+        ServiceError: something can't be enforced, or not in the model's notation.
     """
+    try:
+        return _grammar_of(request, family, context, tools, parallel, special, lenient)
+    except RecursionError:
+        raise invalid(_schema_field(request), "is nested too deeply") from None
+
+
+def _grammar_of(
+    request: GenerateRequest,
+    family: Family,
+    context: Context,
+    tools: Sequence[ToolDefinition],
+    parallel: bool,
+    special: Mapping[str, int],
+    lenient: bool,
+) -> Grammar:
     choice, output = request.tool_choice, request.output_format
     rules: list[str] = []
     kinds: list[str] = []
@@ -85,19 +106,19 @@ def grammar_of(
         rules.append(_calls(family, chosen, parallel, special, lenient))
         kinds.append("calls")
     if not must_call(choice):
-        term, field = _output(output, lenient)
+        form, field = _output(output, lenient)
         begin, end = family.answer_marks if not _has_begun(context, family) else ("", "")
         parts = [
             literal(begin, special) if begin else "",
-            "form",
+            _FORM,
             literal(end, special) if end else "",
         ]
         kinds.append(" ".join(part for part in parts if part))
-        rules.append(term)
+        rules += form
     start = _start(family, context, special)
     rules = [
-        f"start: {start}answer",
-        f"answer: {' | '.join(kinds)}",
+        f"start: {start}{_ANSWER}",
+        f"{_ANSWER}: {' | '.join(kinds)}",
         *_thought(family, special),
         *rules,
     ]
@@ -124,22 +145,39 @@ def _calls(
         raise unsupported("tools", str(error)) from None
 
 
-def _output(output: OutputFormat, lenient: bool) -> tuple[str, str]:
-    """The rules of an output format, of which one is `form`, and the field it came from."""
+def _output(output: OutputFormat, lenient: bool) -> tuple[list[str], str]:
+    """The rules of an output format, and the field it came from."""
     kind = output.WhichOneof("format")
     field = f"output_format.{kind}"
     if kind == "json_object":
-        return f"form: {json_term(_ANY_OBJECT)}", field
+        return [f"{_FORM}: {json_term(_ANY_OBJECT)}"], field
     if kind == "json_schema":
-        schema = json.loads(output.json_schema.schema_json)
-        return f"form: {json_term(schema, lenient=lenient)}", f"{field}.schema_json"
+        field = f"{field}.schema_json"
+        try:
+            term = json_term(json.loads(output.json_schema.schema_json), lenient=lenient)
+        except Unenforceable as error:
+            raise unsupported(field, f"can't be enforced by local models: {error}") from None
+        return [f"{_FORM}: {term}"], field
     if kind == "regex":
-        return f"form: {regex_term(output.regex.pattern)}", f"{field}.pattern"
+        return [f"{_FORM}: {regex_term(output.regex.pattern)}"], f"{field}.pattern"
     if kind == "choice":
-        return f"form: {choice_term(list(output.choice.choices))}", f"{field}.choices"
-    return _START.sub(lambda m: "form" if m[0] == "start" else m[0], output.grammar.lark), (
-        f"{field}.lark"
-    )
+        return choice_rules(_FORM, list(output.choice.choices)), f"{field}.choices"
+    return [_own_grammar(output.grammar.lark, f"{field}.lark")], f"{field}.lark"
+
+
+def _own_grammar(lark: str, field: str) -> str:
+    """A user's grammar, whose rule to begin with bears our name."""
+    words = {match[0] for match in _WORD.finditer(lark)}
+    if "start" not in words:
+        raise invalid(field, "must have a rule named start")
+    for extension in sorted(words.intersection(_EXTENSIONS)):
+        raise unsupported(field, f"{extension} isn't taken: it is no Lark")
+    return _WORD.sub(lambda match: _FORM if match[0] == "start" else match[0], lark)
+
+
+def _schema_field(request: GenerateRequest) -> str:
+    json_schema = request.output_format.HasField("json_schema")
+    return "output_format.json_schema.schema_json" if json_schema else "tools"
 
 
 def _start(family: Family, context: Context, special: Mapping[str, int]) -> str:
@@ -149,17 +187,17 @@ def _start(family: Family, context: Context, special: Mapping[str, int]) -> str:
     begin, end = family.thought_marks
     prompt = context.prompt_end.rstrip()
     if prompt.endswith(begin.rstrip()):
-        return "thought "
+        return f"{_THOUGHT} "
     if prompt.endswith(end.rstrip()):
         return ""
-    return f"({literal(begin, special)} thought)? "
+    return f"({literal(begin, special)} {_THOUGHT})? "
 
 
 def _thought(family: Family, special: Mapping[str, int]) -> list[str]:
     """The rules of a thought: any text up to the mark that ends it."""
     if family.thought_marks is None:
         return []
-    return lazy_term("thought", family.thought_marks[1], special)
+    return lazy_term(_THOUGHT, family.thought_marks[1], special)
 
 
 def _has_begun(context: Context, family: Family) -> bool:

@@ -70,7 +70,7 @@ async def test_every_complete_answer_validates(adapter):
             try:
                 response = await _answer(adapter, number, schema)
             except ServiceError as error:  # a schema without any value, or too intricate
-                assert error.error.field == "output_format.json_schema.schema_json"
+                assert error.error.field.startswith("output_format")
                 refused += 1
                 return
         if response.finish_reason != FinishReason.FINISH_REASON_STOP:
