@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jinja2
@@ -140,7 +140,9 @@ class Chat:
             )
         tools = offered_tools(request)
         native = self.template.takes_tools and self.family.calls is not None
-        family = self.family if native or not tools else FAMILIES[_PLAIN_TOOLS]
+        family = self.family
+        if tools and not native:
+            family = replace(FAMILIES[_PLAIN_TOOLS], thought_marks=family.thought_marks)
         prompt = self._render(request, name, tools if native else (), () if native else tools)
         schemas = {tool.name: json.loads(tool.parameters_json or "{}") for tool in tools}
         end = family.thought_marks[1] if family.thought_marks else ""

@@ -14,7 +14,6 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +178,8 @@ def _directory(model_class: str, tmp: Path) -> Path:
     if model_class == "llm":
         return ensure_embedded_model(quiet)
     if model_class == "taught":
-        return make_taught_model(tmp / "taught")
+        taught = tmp / "taught"
+        return taught if taught.exists() else make_taught_model(taught)
     directory = tmp / "tiny-vlm"
     if not directory.exists():
         make_tiny_vlm(directory)
@@ -188,32 +188,29 @@ def _directory(model_class: str, tmp: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Called with a backend and a class: their service, started at the first call."""
+    """Called with a backend and a class: their service, started where it doesn't run."""
     tmp = tmp_path_factory.mktemp("models")
-    running: list[Service] = []
+    running: dict[tuple[str, str], Service] = {}
 
-    @cache
     def service(backend: str, model_class: str) -> Service:
-        for other in [one for one in running if backend == "vllm"]:
-            if other.adapter.backend == "vllm":  # two engines take much memory
-                other.stop()
-                running.remove(other)
+        if (backend, model_class) in running:
+            return running[backend, model_class]
+        for other in [key for key in running if key[0] == backend == "vllm"]:
+            running.pop(other).stop()  # two engines take much memory
         limits: dict[str, Any] = {"max_model_len": 1024} if model_class == "llm" else {}
-        running.append(
-            Service(
-                model=str(_directory(model_class, tmp)),
-                model_class="vlm" if model_class == "vlm" else "llm",
-                backend=backend,
-                torch_dtype="float32",
-                max_active=8,
-                max_queued=24,
-                **limits,
-            )
+        running[backend, model_class] = Service(
+            model=str(_directory(model_class, tmp)),
+            model_class="vlm" if model_class == "vlm" else "llm",
+            backend=backend,
+            torch_dtype="float32",
+            max_active=8,
+            max_queued=24,
+            **limits,
         )
-        return running[-1]
+        return running[backend, model_class]
 
     yield service
-    for one in running:
+    for one in running.values():
         one.stop()
 
 
