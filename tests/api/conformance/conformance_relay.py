@@ -24,7 +24,7 @@ class Relay:
         self._target = urlsplit(url)
         self._sent: list[bytearray] = []  # of each connection
         self._ends: list[asyncio.StreamWriter] = []
-        self._pipes: list[asyncio.Task[None]] = []
+        self._pipes: list[asyncio.Task[bool]] = []
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -56,7 +56,8 @@ class Relay:
         answers = asyncio.create_task(_pump(reader, up, None))
         self._pipes += [asks, answers]
         await asyncio.wait((asks, answers), return_when=asyncio.FIRST_COMPLETED)
-        if not answers.done():
+        # Both may have ended at once, where the service left while more was on its way to it.
+        if not answers.done() or not answers.result():
             self.left.set()
         up.close()
         writer.close()
@@ -64,7 +65,8 @@ class Relay:
 
 async def _pump(
     source: asyncio.StreamReader, sink: asyncio.StreamWriter, keep: bytearray | None
-) -> None:
+) -> bool:
+    """Pass bytes on until the source's end. Returns whether that came, and nothing broke."""
     try:
         while data := await source.read(65536):
             if keep is not None:
@@ -72,7 +74,8 @@ async def _pump(
             sink.write(data)
             await sink.drain()
     except ConnectionError:
-        pass
+        return False
+    return True
 
 
 def _bodies(sent: bytes) -> list[bytes]:
