@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 
-from api_service.exchange import exchange
+from api_service.exchange import Exchanges
 from api_service.file_uris import refuse_file_uris
 from api_service.learned import Learned
 from api_service.prices import cost_of
@@ -37,13 +37,17 @@ class RemoteGenerator:
 
     Args:
         targets: finds providers.
-        transport: reaches them.
+        transport: times what goes to them.
+        exchanges: reaches them.
         backoff: the waits between attempts.
     """
 
-    def __init__(self, targets: Targets, transport: Transport, backoff: Backoff) -> None:
+    def __init__(
+        self, targets: Targets, transport: Transport, exchanges: Exchanges, backoff: Backoff
+    ) -> None:
         self._targets = targets
         self._transport = transport
+        self._exchanges = exchanges
         self._backoff = backoff
         self._learned = Learned()
 
@@ -96,7 +100,7 @@ class RemoteGenerator:
         """The provider's count, else an estimate (estimate_tokens). See Generator.count_tokens."""
         target = self._learned.apply(self._targets.resolve(request, call), request)
         codec = target.codec
-        if not isinstance(codec, TokenCounter):
+        if not isinstance(codec, TokenCounter) or not target.upstream.row.counts_tokens:
             return _estimate(request)
         refuse_file_uris(request)
         wire = codec.encode_count(request, target.upstream, EventWriter())
@@ -125,8 +129,8 @@ class RemoteGenerator:
             attempts.begin()
             try:
                 timers = self._transport.timers(policy, call.deadline, stream=False)
-                async with exchange(self._transport, target, wire, timers) as response:
-                    return await response.body(MAX_BODY_BYTES)
+                async with self._exchanges.open(target, wire, timers) as answer:
+                    return await answer.response.body(MAX_BODY_BYTES)
             except ServiceError as error:
                 _complete(error, target)
                 failed = attempts.failed(error.error, has_content=False)
@@ -145,11 +149,13 @@ class RemoteGenerator:
         Raises:
             ServiceError: the attempt failed.
         """
-        timers = self._transport.timers(policy, call.deadline, call.stream)
-        async with exchange(self._transport, target, wire, timers) as response:
+        stream = _streams(target, call)
+        timers = self._transport.timers(policy, call.deadline, stream)
+        async with self._exchanges.open(target, wire, timers) as answer:
+            response = answer.response
             response.check_type()
-            decoder = target.codec.decoder(target.upstream, writer)
-            if not call.stream or response.is_json:
+            decoder = target.codec.decoder(answer.upstream, writer)
+            if not stream or response.is_json:
                 decoder.decode(await response.body(MAX_BODY_BYTES))
                 yield _priced(writer, target)
                 return
@@ -170,8 +176,13 @@ def _encode(
     """The provider's request, and the warnings about it."""
     writer = EventWriter()
     refuse_file_uris(request)
-    wire = target.codec.encode(request, target.upstream, call.stream, writer)
+    wire = target.codec.encode(request, target.upstream, _streams(target, call), writer)
     return wire, writer.take()
+
+
+def _streams(target: Target, call: Call) -> bool:
+    """Whether the provider is asked for a stream."""
+    return call.stream or target.upstream.row.stream_only
 
 
 def _is_content(event: StreamEvent) -> bool:

@@ -7,8 +7,8 @@ import logging
 import time
 from collections.abc import AsyncIterator
 
-from api_service.exchange import exchange
-from api_service.providers.codec import HttpRequest
+from api_service.exchange import Exchanges
+from api_service.providers.model_list import known_models, models_request
 from api_service.target import Target, Targets
 from api_service.transport import MAX_BODY_BYTES, Transport
 from marsys.v1 import (
@@ -40,12 +40,14 @@ class RemoteModels(ModelServiceServicer):
 
     Args:
         targets: finds providers.
-        transport: reaches them.
+        transport: times what goes to them.
+        exchanges: reaches them.
     """
 
-    def __init__(self, targets: Targets, transport: Transport) -> None:
+    def __init__(self, targets: Targets, transport: Transport, exchanges: Exchanges) -> None:
         self._targets = targets
         self._transport = transport
+        self._exchanges = exchanges
 
     @unary_rpc
     async def ListModels(self, request: ListModelsRequest, context: Context) -> ListModelsResponse:
@@ -107,11 +109,13 @@ class RemoteModels(ModelServiceServicer):
             return []
 
     async def _list(self, target: Target, deadline: float) -> list[Model]:
-        upstream = target.upstream
-        wire = HttpRequest(upstream.row.models_path, {}, b"", method="GET")
+        row = target.upstream.row
+        if row.known_models:
+            return known_models(row)
         timers = self._transport.timers(CallPolicy(), deadline, stream=False)
-        async with exchange(self._transport, target, wire, timers) as response:
-            return target.codec.decode_models(upstream, await response.body(MAX_BODY_BYTES))
+        async with self._exchanges.open(target, models_request(row), timers) as answer:
+            body = await answer.response.body(MAX_BODY_BYTES)
+            return target.codec.decode_models(answer.upstream, body)
 
 
 def _deadline(context: Context) -> float:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from api_service.oauth.kinds import KINDS
+from api_service.oauth.token_url import check_token_url
 from serving.base_url import check_allowed_url, check_base_url
 from serving.settings import ServerSettings, settings_config
 
@@ -24,11 +27,19 @@ class ProviderSettings(BaseModel):
     api_key_env: str | None = Field(
         default=None, description="Environment variable that holds the service's key"
     )
+    token_url: str | None = Field(
+        default=None, description="Where the tokens of its logins are refreshed"
+    )
 
     @field_validator("base_url")
     @classmethod
     def _check_base_url(cls, value: str | None) -> str | None:
         return None if value is None else check_base_url(value)
+
+    @field_validator("token_url")
+    @classmethod
+    def _check_token_url(cls, value: str | None) -> str | None:
+        return None if value is None else check_token_url(value)
 
 
 class ApiSettings(ServerSettings):
@@ -49,7 +60,26 @@ class ApiSettings(ServerSettings):
         "callers look like local ones",
     )
     providers: dict[str, ProviderSettings] = Field(
-        default_factory=dict, description="Providers by name: base_url, api_key, api_key_env"
+        default_factory=dict,
+        description="Providers by name: base_url, api_key, api_key_env; where a login stands in "
+        "for the key: token_url",
+    )
+    oauth_providers: list[Literal["openai-oauth", "anthropic-oauth"]] = Field(
+        default=[],
+        description="Providers whose subscription logins may be used; read docs/oauth.md on their "
+        "terms first",
+    )
+    oauth_profiles_file: Path | None = Field(
+        default=None,
+        description="File that holds the profiles of `marsys oauth` (default: "
+        "MARSYS_CREDENTIALS_PATH, else ~/.marsys/credentials.json)",
+    )
+    credentials_dirs: list[Path] = Field(
+        default=[],
+        description="Directories in which callers on other machines may name credentials files",
+    )
+    allow_remote_logins: bool = Field(
+        default=False, description="Let callers on other machines manage profiles (OAuthService)"
     )
     retry_base_delay: float = Field(
         default=1.0, ge=0, description="Seconds before the first retry; each further one doubles it"
@@ -101,7 +131,11 @@ class ApiSettings(ServerSettings):
     @field_validator("providers")
     @classmethod
     def _check_names(cls, values: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
-        for name in values:
+        for name, given in values.items():
             if not name or "/" in name or name != name.lower():
                 raise ValueError(f"provider {name!r}: names are lower case, without '/'")
+            if name in KINDS and (given.api_key is not None or given.api_key_env is not None):
+                raise ValueError(f"provider {name!r}: takes a login, not a key")
+            if name not in KINDS and given.token_url is not None:
+                raise ValueError(f"provider {name!r}: takes no login, so it has no token_url")
         return values

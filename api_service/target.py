@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from api_service.oauth.credentials import Credentials
+from api_service.oauth.logins import Login, Logins, turned_off
 from api_service.providers.codec import Codec, Upstream
 from api_service.providers.codecs import CODECS
 from api_service.providers.route import route
@@ -33,6 +35,7 @@ class Target:
         base_url: where the API is, without a trailing slash.
         headers: the row's headers, and the key.
         reach: which addresses the base URL may lead to.
+        login: the login that signs the request; None: the headers hold all that it needs.
     """
 
     upstream: Upstream
@@ -40,6 +43,16 @@ class Target:
     base_url: str
     headers: Mapping[str, str] = field(repr=False)
     reach: Reach = Reach.ANY
+    login: Login | None = None
+
+    def signed(self, credentials: Credentials) -> Target:
+        """The target with a login in its headers."""
+        row = self.upstream.row
+        headers = {**self.headers, row.key_header: row.key_prefix + credentials.access_token}
+        if row.account_header and credentials.account_id:
+            headers[row.account_header] = credentials.account_id
+        redact = Redaction([credentials.access_token])
+        return replace(self, headers=headers, upstream=replace(self.upstream, redact=redact))
 
     def refusing(self, names: frozenset[str]) -> Target:
         """The target with another set of parameters that its model refuses."""
@@ -63,6 +76,7 @@ class Targets:
         settings: what the operator allows and adds.
         environ: environment variables; hold the service's keys.
         rows: the providers that are known before the operator adds any.
+        logins: finds logins; None: they are off.
     """
 
     def __init__(
@@ -70,9 +84,11 @@ class Targets:
         settings: ApiSettings,
         environ: Mapping[str, str],
         rows: Mapping[str, ProviderRow] = PROVIDERS,
+        logins: Logins | None = None,
     ) -> None:
         self._allowed = tuple(settings.allow_base_urls)
         self._trusts_local = settings.allow_loopback_callers and settings.loopback
+        self._logins = logins
         self._rows = dict(rows)
         self._keys: dict[str, str] = {}
         for name, given in settings.providers.items():
@@ -102,28 +118,34 @@ class Targets:
                 provider's key is missing.
         """
         given = request.target
-        for name in ("oauth_profile", "credentials_path"):
-            if getattr(given, name):
-                raise unsupported(f"target.{name}", "this provider takes API keys only")
         if given.api_key and not _KEY.fullmatch(given.api_key):
             raise invalid("target.api_key", "must be printable ASCII without spaces")
         row, model = self._row_and_model(request)
+        if row.login:
+            return _for_json(request, self._with_login(row, model, given, call))
+        for name in ("oauth_profile", "credentials_path"):
+            if getattr(given, name):
+                raise unsupported(f"target.{name}", "this provider takes API keys only")
         if given.base_url:
             base_url, reach = self._caller_base_url(given, call)
             key = given.api_key  # never the service's own
         else:
             base_url, reach = row.base_url, Reach.ANY
             key = given.api_key or self._key(row)
-        target = _target(row, model, base_url, key, reach)
-        if request.output_format.WhichOneof("format") in ("json_object", "json_schema"):
-            target = replace(target, upstream=replace(target.upstream, json_mode=True))
-        return target
+        return _for_json(request, _target(row, model, base_url, key, reach))
+
+    def trusts(self, peer: str) -> bool:
+        """Whether a caller, by its address as gRPC gives it, may name any address and any file."""
+        return self._trusts_local and is_local_peer(peer)
 
     def listable(self) -> Iterator[Target]:
-        """Providers whose models the service can list: those that need no key or have one."""
+        """Providers whose models the service can list: it has the key or login that they need."""
         for name, row in sorted(self._rows.items()):
             key = self._keys.get(name, "")
-            if row.models_path and row.base_url and (key or not row.needs_key):
+            if row.login:
+                if self._logins is not None and self._logins.usable(name):
+                    yield self.provider(name, "provider")
+            elif row.models_path and row.base_url and (key or not row.needs_key):
                 yield _target(row, "", row.base_url, key)
 
     def provider(self, name: str, field_name: str) -> Target:
@@ -135,7 +157,27 @@ class Targets:
         row = self._rows.get(name)
         if row is None:
             raise self._unknown(field_name, f"there is no provider {name!r}")
+        if row.login:
+            return self._with_login(row, "", ProviderTarget(), None)
         return _target(row, "", row.base_url, self._key(row))
+
+    def _with_login(
+        self, row: ProviderRow, model: str, given: ProviderTarget, call: Call | None
+    ) -> Target:
+        """A target whose requests a login signs."""
+        if self._logins is None:
+            raise turned_off(row.name)
+        if given.api_key:
+            raise unsupported("target.api_key", f"{row.name} takes a login, not a key")
+        if given.base_url:
+            raise service_error(
+                ErrorReason.ERROR_REASON_NOT_ALLOWED,
+                "target.base_url: a login goes to its own provider only",
+                field="target.base_url",
+                action="Leave it out; the operator sets another address for all callers.",
+            )
+        login = self._logins.find(row.name, given, call is not None and self.trusts(call.peer))
+        return replace(_target(row, model, row.base_url, ""), login=login)
 
     def _row_and_model(self, request: GenerateRequest) -> tuple[ProviderRow, str]:
         given, model = request.target, request.model
@@ -156,6 +198,7 @@ class Targets:
             model = model.removeprefix(prefix)
         if not row.dotted_names:
             model = _DOT.sub("-", model)
+        model = row.aliases.get(model, model)
         if not model:
             raise self._unknown("model", f"{request.model!r} names no model")
         return route(row, model, request), model
@@ -165,7 +208,7 @@ class Targets:
             base_url = check_base_url(given.base_url)
         except ValueError as error:
             raise invalid("target.base_url", str(error)) from None
-        if self._trusts_local and is_local_peer(call.peer):
+        if self.trusts(call.peer):
             return base_url, Reach.NETWORK
         found = allowed_by(base_url, self._allowed)
         if found is not None:
@@ -199,6 +242,13 @@ class Targets:
             action=f'Name the model as "provider/model", with one of: {known}; '
             "or set target.provider.",
         )
+
+
+def _for_json(request: GenerateRequest, target: Target) -> Target:
+    """The target, told where the caller wants JSON."""
+    if request.output_format.WhichOneof("format") in ("json_object", "json_schema"):
+        return replace(target, upstream=replace(target.upstream, json_mode=True))
+    return target
 
 
 def _target(

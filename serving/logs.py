@@ -17,6 +17,7 @@ _HIDDEN = "[secret]"
 _PATTERNS = re.compile(
     r"(?i)(\bbearer\s+|\bx-(?:goog-)?api-key['\"]?\s*[:=]\s*['\"]?|[?&](?:api_?)?key=)[^\s'\",&]+"
     r"|\b(?:sk|xai|rk|pk)-[A-Za-z0-9_-]{8,}|\bAIza[A-Za-z0-9_-]{20,}"
+    r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"  # JSON web tokens
 )
 
 

@@ -97,6 +97,7 @@ _TOO_LARGE = re.compile(
 )
 _NO_CREDIT = re.compile(r"credit balance is too low|spend(?:ing)? limit", re.IGNORECASE)
 _WRONG_KEY = re.compile(r"incorrect api key|invalid api key|api key not valid", re.IGNORECASE)
+_ENDED_LOGIN = re.compile(r"oauth token (?:has been revoked|has expired|is invalid)", re.IGNORECASE)
 # (limit, count) of the phrases in which context overflow is told; "n" groups are digits.
 _TOKEN_LIMITS = (
     re.compile(
@@ -186,6 +187,8 @@ def body_error(upstream: Upstream, body: ErrorBody) -> ModelError:
 def _reason(
     upstream: Upstream, status: int, headers: Mapping[str, str], body: ErrorBody
 ) -> ErrorReason.ValueType:
+    if status < 500 and _refuses_login(upstream, body):
+        return _R.ERROR_REASON_CREDENTIAL_NOT_PERMITTED
     refined = _refined(body)
     if refined is not None and status < 500:
         return refined
@@ -202,8 +205,16 @@ def _reason(
     return _R.ERROR_REASON_SERVICE_UNAVAILABLE if status >= 500 else _R.ERROR_REASON_UNKNOWN
 
 
+def _refuses_login(upstream: Upstream, body: ErrorBody) -> bool:
+    """Whether the provider doesn't permit the kind of login that the call shows."""
+    pattern = upstream.row.login_refused
+    return bool(pattern) and re.search(pattern, body.message, re.IGNORECASE) is not None
+
+
 def _refined(body: ErrorBody) -> ErrorReason.ValueType | None:
     """What the words of the body say beyond the status."""
+    if _ENDED_LOGIN.search(body.message):
+        return _R.ERROR_REASON_AUTHENTICATION_FAILED
     for code in (body.code, body.kind):
         if code.lower() in _BY_CODE:
             return _BY_CODE[code.lower()]
@@ -267,6 +278,10 @@ def _advise_wait(error: ModelError, delay: float | None) -> None:
 
 def _action(upstream: Upstream, reason: ErrorReason.ValueType) -> str:
     row = upstream.row
+    if row.login and reason == _R.ERROR_REASON_CREDENTIAL_NOT_PERMITTED:
+        return f"Use an API key: provider {row.name.removesuffix('-oauth')!r}."
+    if row.login and reason == _R.ERROR_REASON_AUTHENTICATION_FAILED:
+        return f"Run `{row.login}` on the machine of the service."
     if reason == _R.ERROR_REASON_AUTHENTICATION_FAILED and row.key_env:
         return f"Check the API key: {row.key_env} of the service, or target.api_key of the call."
     if reason == _R.ERROR_REASON_INSUFFICIENT_CREDITS and row.billing_url:

@@ -1,8 +1,8 @@
-"""Reads the model list of an OpenAI-compatible provider."""
+"""Model lists: how one is asked for, and what that of an OpenAI-compatible provider says."""
 
 from __future__ import annotations
 
-from api_service.providers.codec import Upstream
+from api_service.providers.codec import HttpRequest, Upstream
 from api_service.providers.json_text import (
     JsonObject,
     count_of,
@@ -11,11 +11,27 @@ from api_service.providers.json_text import (
     read_json,
     text_of,
 )
+from api_service.providers.table import ProviderRow
 from marsys.v1 import ErrorReason, Model, ModelState
 from serving.errors import service_error
 
 # What OpenRouter calls a kind of input -> what the contract calls it.
 _MODALITIES = {"image": "image", "audio": "audio", "video": "video", "file": "document"}
+
+
+def models_request(row: ProviderRow) -> HttpRequest:
+    """The request for a provider's list."""
+    headers = {"anthropic-beta": ",".join(row.betas)} if row.betas else {}
+    return HttpRequest(row.models_path, headers, b"", method="GET")
+
+
+def known_models(row: ProviderRow) -> list[Model]:
+    """The models of a provider that has no list. It may have others."""
+    state = ModelState.MODEL_STATE_AVAILABLE
+    return [
+        Model(name=f"{row.name}/{name}", provider=row.name, state=state)
+        for name in row.known_models
+    ]
 
 
 def read_model_list(upstream: Upstream, body: bytes) -> list[Model]:

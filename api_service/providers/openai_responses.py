@@ -13,6 +13,7 @@ from api_service.providers.json_text import JsonObject, count_of, object_of, rea
 from api_service.providers.model_list import read_model_list
 from api_service.providers.openai_responses_config import put_config
 from api_service.providers.openai_responses_decode import ResponsesDecoder
+from api_service.providers.openai_responses_instructions import instructions_of
 from api_service.providers.openai_responses_messages import InputEncoder
 from api_service.providers.openai_responses_tools import put_format, put_tools
 from api_service.providers.route import API_OPTION
@@ -94,8 +95,12 @@ def _body(request: GenerateRequest, upstream: Upstream, writer: EventWriter) -> 
     """The body without `stream`."""
     refusals, family = Refusals(request, upstream, writer), upstream.family
     stores = request.provider_options_json.get("store", "false").strip() != "false"
-    items = InputEncoder(upstream, family, refusals, stores).encode(request.messages)
-    body: JsonObject = {"model": upstream.model, "input": items, "store": False}
+    body: JsonObject = {"model": upstream.model}
+    first = 0
+    if upstream.row.instructions and "instructions" not in request.provider_options_json:
+        body["instructions"], first = instructions_of(request.messages, upstream.row)
+    encoder = InputEncoder(upstream, family, refusals, stores)
+    body |= {"input": encoder.encode(request.messages, first), "store": False}
     put_config(body, request, upstream, family, refusals)
     put_tools(body, request, upstream, refusals)
     put_format(body, request, upstream, refusals)

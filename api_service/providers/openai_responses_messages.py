@@ -44,16 +44,22 @@ class InputEncoder:
         self._marks = family.cache_marks
         self._refusals = refusals
         self._stores = stores
+        # Who takes instructions apart takes no system messages; the developer's count as much.
+        self._system = "developer" if upstream.row.instructions else "system"
         self._callers: dict[str, Any] = {}  # which program made a tool call, by its id
 
-    def encode(self, messages: Sequence[Message]) -> list[Any]:
+    def encode(self, messages: Sequence[Message], first: int = 0) -> list[Any]:
         """The items of the wire, in order.
+
+        Args:
+            messages: the conversation.
+            first: index of the first message that is to be among them.
 
         Raises:
             ServiceError: content can't be expressed.
         """
         items: list[Any] = []
-        for index, message in enumerate(messages):
+        for index, message in enumerate(messages[first:], first):
             path = f"messages[{index}]"
             if message.HasField("name"):
                 self._refusals.refuse(f"{path}.name", f"{self._row.name} takes no names here")
@@ -62,7 +68,7 @@ class InputEncoder:
             elif message.role == Role.ROLE_ASSISTANT:
                 items += self._assistant(message, path)
             else:
-                role = "system" if message.role == Role.ROLE_SYSTEM else "user"
+                role = self._system if message.role == Role.ROLE_SYSTEM else "user"
                 content = _shortest(self._content(message.parts, f"{path}.parts"))
                 items.append({"role": role, "content": content})
         return items

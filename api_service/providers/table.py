@@ -86,6 +86,15 @@ class ProviderRow:
         alternate: the provider's other wire protocol, for what this one doesn't take.
         alternate_options: fields of the body that only the alternate has.
         price_list: what the price list calls the provider; empty: it doesn't know it.
+        login: the command that makes the login which calls carry in place of a key; empty: none.
+        login_refused: pattern of what it says where it doesn't permit the login.
+        account_header: header that names the login's account; empty: none.
+        aliases: short names of models -> their names.
+        known_models: what it is known to have, where it lists no models.
+        stream_only: whether every answer must be asked for as a stream.
+        instructions: what it is told where the caller says nothing as the system; empty: nothing.
+            Elsewhere what comes first from the system goes there, as it takes no such messages.
+        counts_tokens: whether it counts a prompt's tokens.
     """
 
     name: str
@@ -126,6 +135,14 @@ class ProviderRow:
     alternate: ProviderRow | None = None
     alternate_options: frozenset[str] = frozenset()
     price_list: str = ""
+    login: str = ""
+    login_refused: str = ""
+    account_header: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    known_models: tuple[str, ...] = ()
+    stream_only: bool = False
+    instructions: str = ""
+    counts_tokens: bool = True
 
 
 OPENAI_CHAT = ProviderRow(
@@ -267,7 +284,60 @@ CUSTOM = replace(
 )
 """Any OpenAI-compatible endpoint: a caller's base URL, or a provider that the operator adds."""
 
+OPENAI_OAUTH = replace(
+    OPENAI,
+    name="openai-oauth",
+    base_url="https://chatgpt.com/backend-api/codex",
+    key_env="",
+    needs_key=False,
+    login="codex login",
+    login_refused=r"instructions are (?:not valid|invalid|not allowed)"
+    r"|only (?:be )?(?:authorized|allowed|available|used) (?:for|in|with|by) (?:use with )?codex",
+    account_header="chatgpt-account-id",
+    known_models=(
+        "gpt-5.5", "gpt-5.4", "gpt-5.4-mini", "gpt-5.3-codex", "gpt-5.3-codex-spark",
+        "gpt-5.2-codex", "gpt-5.2", "gpt-5.1", "gpt-5",
+    ),
+    models_path="",
+    billing_url="",
+    fields={"prompt_cache_key": "prompt_cache_key"},
+    file_urls=False,
+    alternate=None,
+    alternate_options=frozenset(),
+    price_list="",  # a subscription pays
+    stream_only=True,
+    instructions="You are a helpful assistant.",
+    counts_tokens=False,
+)  # fmt: skip
+"""OpenAI Responses with a ChatGPT subscription."""
+
+ANTHROPIC_OAUTH = replace(
+    ANTHROPIC,
+    name="anthropic-oauth",
+    key_env="",
+    needs_key=False,
+    key_header="Authorization",
+    key_prefix="Bearer ",
+    betas=("oauth-2025-04-20",),
+    login="claude login",
+    login_refused=r"only (?:be )?(?:authorized|used) (?:for|with) (?:use with )?claude code"
+    r"|oauth authentication is (?:currently )?not (?:allowed|supported|permitted)"
+    r"|third[- ]party (?:apps?|tools?|clients?|harness)"
+    r"|^error$",  # all that it says to some
+    aliases={
+        "opus": "claude-opus-4-8",
+        "sonnet": "claude-sonnet-4-6",
+        "haiku": "claude-haiku-4-5-20251001",
+    },
+    billing_url="",
+    price_list="",
+)
+"""Anthropic Messages with a Claude subscription."""
+
 PROVIDERS: Mapping[str, ProviderRow] = MappingProxyType(
-    {row.name: row for row in (OPENAI, OPENROUTER, XAI, ANTHROPIC, GOOGLE)}
+    {
+        row.name: row
+        for row in (OPENAI, OPENROUTER, XAI, ANTHROPIC, GOOGLE, OPENAI_OAUTH, ANTHROPIC_OAUTH)
+    }
 )
 """The providers that callers may name, by name."""

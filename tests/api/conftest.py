@@ -59,7 +59,11 @@ async def serve() -> AsyncIterator[Serve]:
 async def caller(serve: Serve, upstream: Upstream) -> Caller:
     """A client of a service whose providers are all the scripted upstream."""
     key = "sk-operator-canary-0001"
-    providers = {name: {"base_url": upstream.url, "api_key": key} for name in PROVIDERS}
+    providers = {
+        name: {"base_url": upstream.url, "api_key": key}
+        for name, row in PROVIDERS.items()
+        if not row.login
+    }
     return await serve(providers=providers)
 
 

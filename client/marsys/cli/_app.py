@@ -8,6 +8,7 @@ from marsys import __version__
 from marsys.cli.chat import chat
 from marsys.cli.health import health
 from marsys.cli.models import models
+from marsys.cli.oauth import oauth
 from marsys.cli.serve import serve
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ def _root(
 
 
 app.add_typer(serve, name="serve")
+app.add_typer(oauth, name="oauth")
 app.command()(chat)
 app.command()(models)
 app.command()(health)

@@ -38,6 +38,15 @@ _CONFIG_KNOBS = (
 )
 
 
+class _Default(int):
+    """A default, told apart from the same number given by a caller."""
+
+
+_MAX_TOKENS = _Default(1024)
+# Takes no limit of the answer; what a caller sets all the same, the service refuses or warns about.
+_UNLIMITED = "openai-oauth"
+
+
 class BaseAPIModel(ModelCaller):
     """A model of a remote provider.
 
@@ -49,8 +58,12 @@ class BaseAPIModel(ModelCaller):
         api_key: key for the provider. Default: the provider's environment variable at the time of
             the call, where the connection may carry secrets; else the service's own key.
         base_url: base URL of the provider's API. Default: the provider's own.
-        max_tokens: most tokens to generate; None: the service's default.
-        oauth_profile, credentials_path: login to use, for the "-oauth" providers.
+        max_tokens: most tokens to generate; None: the service's default. The default of 1024 isn't
+            sent to "openai-oauth", which takes no limit.
+        oauth_profile: profile of the login to use, for the "-oauth" providers. Default: the
+            provider's default profile, else where its CLI keeps its login.
+        credentials_path: file of the login to use, on the service's machine; wins over
+            `oauth_profile`.
         target: where api_service is. Default: MARSYS_API_TARGET, else 127.0.0.1:50051.
         token: the service's token. Default: MARSYS_TOKEN, else none.
         timeout: how long a call may take in all, in seconds. Default: without end.
@@ -69,7 +82,7 @@ class BaseAPIModel(ModelCaller):
         model_name: str = "",
         api_key: str | None = None,
         base_url: str | None = None,
-        max_tokens: int | None = 1024,
+        max_tokens: int | None = _MAX_TOKENS,
         *,
         oauth_profile: str | None = None,
         credentials_path: str | os.PathLike[str] | None = None,
@@ -80,6 +93,9 @@ class BaseAPIModel(ModelCaller):
         **kwargs: Any,
     ) -> None:
         connection = connect(target, API_ENV, API_DEFAULT, token)
+        if isinstance(max_tokens, _Default):
+            named = provider or model_name.partition("/")[0]
+            max_tokens = None if named == _UNLIMITED else int(max_tokens)
         super().__init__(model_name, connection, {"max_tokens": max_tokens, **kwargs}, timeout)
         if api_key:
             connection.refuse_plaintext("api_key")

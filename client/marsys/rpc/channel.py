@@ -21,6 +21,7 @@ from marsys import __version__
 from marsys.rpc.connection import Connection
 from marsys.v1.inference_service_pb2_grpc import InferenceServiceStub
 from marsys.v1.model_service_pb2_grpc import ModelServiceStub
+from marsys.v1.oauth_service_pb2_grpc import OAuthServiceStub
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
@@ -32,6 +33,7 @@ class Stubs:
         self.channel = channel
         self.inference: Any = InferenceServiceStub(channel)
         self.models: Any = ModelServiceStub(channel)
+        self.oauth: Any = OAuthServiceStub(channel)
 
 
 class _LoopChannels:

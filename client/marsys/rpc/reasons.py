@@ -136,6 +136,9 @@ _MEANINGS: dict[str, Meaning] = {
         "invalid_request",
         action="Bring the service into the state that the call needs.",
     ),
+    "NOT_FOUND": Meaning(
+        _C.NOT_FOUND, "invalid_request", action="Check the name that the error tells of."
+    ),
 }
 
 

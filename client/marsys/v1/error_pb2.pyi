@@ -87,6 +87,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """The provider gave an error of no known kind. UNKNOWN."""
     ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 28
     """The request contradicts the present state. FAILED_PRECONDITION."""
+    ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 29
+    """What the request names does not exist, and is no model. NOT_FOUND."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. A failed RPC carries a google.rpc.Status in its trailers
@@ -157,6 +159,8 @@ ERROR_REASON_UNKNOWN: ErrorReason.ValueType  # 27
 """The provider gave an error of no known kind. UNKNOWN."""
 ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 28
 """The request contradicts the present state. FAILED_PRECONDITION."""
+ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 29
+"""What the request names does not exist, and is no model. NOT_FOUND."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason
 
 @typing.final

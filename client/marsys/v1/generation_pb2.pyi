@@ -424,10 +424,13 @@ class ProviderTarget(google.protobuf.message.Message):
     api_key: builtins.str
     """API key for the provider. Default: the service's own, from its environment."""
     oauth_profile: builtins.str
-    """OAuth profile for the "-oauth" providers. Default: the provider's default profile."""
+    """OAuth profile for the "-oauth" providers. Default: the provider's default profile, else where
+    its CLI keeps its login (CODEX_AUTH_PATH or CLAUDE_AUTH_PATH of the service, or in its home).
+    """
     credentials_path: builtins.str
-    """Path of a credentials file on the service's machine, for the "-oauth" providers. Callers may
-    set it only where the operator allows.
+    """Path of a credentials file on the service's machine, absolute or beginning with "~/", for the
+    "-oauth" providers; wins over oauth_profile. Callers on other machines may set it only where the
+    operator allows.
     """
     def __init__(
         self,

@@ -25,41 +25,41 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmarsys/v1/oauth_service.proto\x12\tmarsys.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x01\n\x07Profile\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10\x63redentials_path\x18\x03 \x01(\t\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12&\n\x05state\x18\x05 \x01(\x0e\x32\x17.marsys.v1.ProfileState\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x63\x63ount\x18\x07 \x01(\t\"\'\n\x13ListProfilesRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\"<\n\x14ListProfilesResponse\x12$\n\x08profiles\x18\x01 \x03(\x0b\x32\x12.marsys.v1.Profile\"3\n\x11GetProfileRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"9\n\x12GetProfileResponse\x12#\n\x07profile\x18\x01 \x01(\x0b\x32\x12.marsys.v1.Profile\"b\n\x11\x41\x64\x64ProfileRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10\x63redentials_path\x18\x03 \x01(\t\x12\x13\n\x0bset_default\x18\x04 \x01(\x08\"9\n\x12\x41\x64\x64ProfileResponse\x12#\n\x07profile\x18\x01 \x01(\x0b\x32\x12.marsys.v1.Profile\"6\n\x14RemoveProfileRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x17\n\x15RemoveProfileResponse\":\n\x18SetDefaultProfileRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"@\n\x19SetDefaultProfileResponse\x12#\n\x07profile\x18\x01 \x01(\x0b\x32\x12.marsys.v1.Profile\"7\n\x15RefreshProfileRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"=\n\x16RefreshProfileResponse\x12#\n\x07profile\x18\x01 \x01(\x0b\x32\x12.marsys.v1.Profile*\xb4\x01\n\x0cProfileState\x12\x1d\n\x19PROFILE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PROFILE_STATE_VALID\x10\x01\x12\x19\n\x15PROFILE_STATE_EXPIRED\x10\x02\x12\x19\n\x15PROFILE_STATE_REVOKED\x10\x03\x12\x19\n\x15PROFILE_STATE_MISSING\x10\x04\x12\x1b\n\x17PROFILE_STATE_MALFORMED\x10\x05\x32\x80\x04\n\x0cOAuthService\x12O\n\x0cListProfiles\x12\x1e.marsys.v1.ListProfilesRequest\x1a\x1f.marsys.v1.ListProfilesResponse\x12I\n\nGetProfile\x12\x1c.marsys.v1.GetProfileRequest\x1a\x1d.marsys.v1.GetProfileResponse\x12I\n\nAddProfile\x12\x1c.marsys.v1.AddProfileRequest\x1a\x1d.marsys.v1.AddProfileResponse\x12R\n\rRemoveProfile\x12\x1f.marsys.v1.RemoveProfileRequest\x1a .marsys.v1.RemoveProfileResponse\x12^\n\x11SetDefaultProfile\x12#.marsys.v1.SetDefaultProfileRequest\x1a$.marsys.v1.SetDefaultProfileResponse\x12U\n\x0eRefreshProfile\x12 .marsys.v1.RefreshProfileRequest\x1a!.marsys.v1.RefreshProfileResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmarsys/v1/oauth_service.proto\x12\tmarsys.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n\x07Profile\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10\x63redentials_path\x18\x03 \x01(\t\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12&\n\x05state\x18\x05 \x01(\x0e\x32\x17.marsys.v1.ProfileState\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x63\x63ount\x18\x07 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x08 \x01(\t\x12\x0f\n\x07problem\x18\t \x01(\t\"\'\n\x13ListProfilesRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\"<\n\x14ListProfilesResponse\x12$\n\x08profiles\x18\x01 \x03(\x0b\x32\x12.marsys.v1.Profile\"3\n\x11GetProfileRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"9\n\x12GetProfileResponse\x12#\n\x07profile\x18\x01 \x01(\x0b\x32\x12.marsys.v1.Profile\"w\n\x11\x41\x64\x64ProfileRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10\x63redentials_path\x18\x03 \x01(\t\x12\x13\n\x0bset_default\x18\x04 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\"9\n\x12\x41\x64\x64ProfileResponse\x12#\n\x07profile\x18\x01 \x01(\x0b\x32\x12.marsys.v1.Profile\"6\n\x14RemoveProfileRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x17\n\x15RemoveProfileResponse\":\n\x18SetDefaultProfileRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"@\n\x19SetDefaultProfileResponse\x12#\n\x07profile\x18\x01 \x01(\x0b\x32\x12.marsys.v1.Profile\"7\n\x15RefreshProfileRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"=\n\x16RefreshProfileResponse\x12#\n\x07profile\x18\x01 \x01(\x0b\x32\x12.marsys.v1.Profile*\xb4\x01\n\x0cProfileState\x12\x1d\n\x19PROFILE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PROFILE_STATE_VALID\x10\x01\x12\x19\n\x15PROFILE_STATE_EXPIRED\x10\x02\x12\x19\n\x15PROFILE_STATE_REVOKED\x10\x03\x12\x19\n\x15PROFILE_STATE_MISSING\x10\x04\x12\x1b\n\x17PROFILE_STATE_MALFORMED\x10\x05\x32\x80\x04\n\x0cOAuthService\x12O\n\x0cListProfiles\x12\x1e.marsys.v1.ListProfilesRequest\x1a\x1f.marsys.v1.ListProfilesResponse\x12I\n\nGetProfile\x12\x1c.marsys.v1.GetProfileRequest\x1a\x1d.marsys.v1.GetProfileResponse\x12I\n\nAddProfile\x12\x1c.marsys.v1.AddProfileRequest\x1a\x1d.marsys.v1.AddProfileResponse\x12R\n\rRemoveProfile\x12\x1f.marsys.v1.RemoveProfileRequest\x1a .marsys.v1.RemoveProfileResponse\x12^\n\x11SetDefaultProfile\x12#.marsys.v1.SetDefaultProfileRequest\x1a$.marsys.v1.SetDefaultProfileResponse\x12U\n\x0eRefreshProfile\x12 .marsys.v1.RefreshProfileRequest\x1a!.marsys.v1.RefreshProfileResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'marsys.v1.oauth_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROFILESTATE']._serialized_start=975
-  _globals['_PROFILESTATE']._serialized_end=1155
+  _globals['_PROFILESTATE']._serialized_start=1034
+  _globals['_PROFILESTATE']._serialized_end=1214
   _globals['_PROFILE']._serialized_start=78
-  _globals['_PROFILE']._serialized_end=271
-  _globals['_LISTPROFILESREQUEST']._serialized_start=273
-  _globals['_LISTPROFILESREQUEST']._serialized_end=312
-  _globals['_LISTPROFILESRESPONSE']._serialized_start=314
-  _globals['_LISTPROFILESRESPONSE']._serialized_end=374
-  _globals['_GETPROFILEREQUEST']._serialized_start=376
-  _globals['_GETPROFILEREQUEST']._serialized_end=427
-  _globals['_GETPROFILERESPONSE']._serialized_start=429
-  _globals['_GETPROFILERESPONSE']._serialized_end=486
-  _globals['_ADDPROFILEREQUEST']._serialized_start=488
-  _globals['_ADDPROFILEREQUEST']._serialized_end=586
-  _globals['_ADDPROFILERESPONSE']._serialized_start=588
-  _globals['_ADDPROFILERESPONSE']._serialized_end=645
-  _globals['_REMOVEPROFILEREQUEST']._serialized_start=647
-  _globals['_REMOVEPROFILEREQUEST']._serialized_end=701
-  _globals['_REMOVEPROFILERESPONSE']._serialized_start=703
-  _globals['_REMOVEPROFILERESPONSE']._serialized_end=726
-  _globals['_SETDEFAULTPROFILEREQUEST']._serialized_start=728
-  _globals['_SETDEFAULTPROFILEREQUEST']._serialized_end=786
-  _globals['_SETDEFAULTPROFILERESPONSE']._serialized_start=788
-  _globals['_SETDEFAULTPROFILERESPONSE']._serialized_end=852
-  _globals['_REFRESHPROFILEREQUEST']._serialized_start=854
-  _globals['_REFRESHPROFILEREQUEST']._serialized_end=909
-  _globals['_REFRESHPROFILERESPONSE']._serialized_start=911
-  _globals['_REFRESHPROFILERESPONSE']._serialized_end=972
-  _globals['_OAUTHSERVICE']._serialized_start=1158
-  _globals['_OAUTHSERVICE']._serialized_end=1670
+  _globals['_PROFILE']._serialized_end=309
+  _globals['_LISTPROFILESREQUEST']._serialized_start=311
+  _globals['_LISTPROFILESREQUEST']._serialized_end=350
+  _globals['_LISTPROFILESRESPONSE']._serialized_start=352
+  _globals['_LISTPROFILESRESPONSE']._serialized_end=412
+  _globals['_GETPROFILEREQUEST']._serialized_start=414
+  _globals['_GETPROFILEREQUEST']._serialized_end=465
+  _globals['_GETPROFILERESPONSE']._serialized_start=467
+  _globals['_GETPROFILERESPONSE']._serialized_end=524
+  _globals['_ADDPROFILEREQUEST']._serialized_start=526
+  _globals['_ADDPROFILEREQUEST']._serialized_end=645
+  _globals['_ADDPROFILERESPONSE']._serialized_start=647
+  _globals['_ADDPROFILERESPONSE']._serialized_end=704
+  _globals['_REMOVEPROFILEREQUEST']._serialized_start=706
+  _globals['_REMOVEPROFILEREQUEST']._serialized_end=760
+  _globals['_REMOVEPROFILERESPONSE']._serialized_start=762
+  _globals['_REMOVEPROFILERESPONSE']._serialized_end=785
+  _globals['_SETDEFAULTPROFILEREQUEST']._serialized_start=787
+  _globals['_SETDEFAULTPROFILEREQUEST']._serialized_end=845
+  _globals['_SETDEFAULTPROFILERESPONSE']._serialized_start=847
+  _globals['_SETDEFAULTPROFILERESPONSE']._serialized_end=911
+  _globals['_REFRESHPROFILEREQUEST']._serialized_start=913
+  _globals['_REFRESHPROFILEREQUEST']._serialized_end=968
+  _globals['_REFRESHPROFILERESPONSE']._serialized_start=970
+  _globals['_REFRESHPROFILERESPONSE']._serialized_end=1031
+  _globals['_OAUTHSERVICE']._serialized_start=1217
+  _globals['_OAUTHSERVICE']._serialized_end=1729
 # @@protoc_insertion_point(module_scope)

@@ -69,10 +69,14 @@ class Profile(google.protobuf.message.Message):
     STATE_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     ACCOUNT_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    PROBLEM_FIELD_NUMBER: builtins.int
     provider: builtins.str
     """Provider: "openai-oauth" or "anthropic-oauth"."""
     name: builtins.str
-    """Name, unique for its provider, 1 to 64 of [A-Za-z0-9_.-]."""
+    """Name, unique among all profiles, 1 to 64 of [A-Za-z0-9_.-]. Empty: no profile, but the login
+    that calls use which name none.
+    """
     credentials_path: builtins.str
     """Path of the credentials file on the service's machine."""
     is_default: builtins.bool
@@ -81,6 +85,10 @@ class Profile(google.protobuf.message.Message):
     """State of its login."""
     account: builtins.str
     """Account that is logged in, where the file tells; never a secret."""
+    description: builtins.str
+    """What the profile is for, in the words of whoever added it."""
+    problem: builtins.str
+    """What is wrong with the login and what to run, in words; empty where nothing is."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the access token expires. Absent: unknown."""
@@ -95,9 +103,11 @@ class Profile(google.protobuf.message.Message):
         state: Global___ProfileState.ValueType = ...,
         expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         account: builtins.str = ...,
+        description: builtins.str = ...,
+        problem: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["expire_time", b"expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["account", b"account", "credentials_path", b"credentials_path", "expire_time", b"expire_time", "is_default", b"is_default", "name", b"name", "provider", b"provider", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["account", b"account", "credentials_path", b"credentials_path", "description", b"description", "expire_time", b"expire_time", "is_default", b"is_default", "name", b"name", "problem", b"problem", "provider", b"provider", "state", b"state"]) -> None: ...
 
 Global___Profile: typing_extensions.TypeAlias = Profile
 
@@ -150,7 +160,9 @@ class GetProfileRequest(google.protobuf.message.Message):
     provider: builtins.str
     """Provider. Required."""
     name: builtins.str
-    """Name of the profile. Default: the provider's default profile."""
+    """Name of the profile. Default: the login that calls use which name none, which is the provider's
+    default profile, else where its CLI keeps its login.
+    """
     def __init__(
         self,
         *,
@@ -192,6 +204,7 @@ class AddProfileRequest(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     CREDENTIALS_PATH_FIELD_NUMBER: builtins.int
     SET_DEFAULT_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
     provider: builtins.str
     """Provider. Required."""
     name: builtins.str
@@ -201,7 +214,9 @@ class AddProfileRequest(google.protobuf.message.Message):
     it. Callers may set it only where the operator allows.
     """
     set_default: builtins.bool
-    """Whether to make it the provider's default. Default: false; the first profile becomes it anyway."""
+    """Whether to make it the provider's default. Default: false."""
+    description: builtins.str
+    """What the profile is for, at most 200 characters."""
     def __init__(
         self,
         *,
@@ -209,8 +224,9 @@ class AddProfileRequest(google.protobuf.message.Message):
         name: builtins.str = ...,
         credentials_path: builtins.str = ...,
         set_default: builtins.bool = ...,
+        description: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["credentials_path", b"credentials_path", "name", b"name", "provider", b"provider", "set_default", b"set_default"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["credentials_path", b"credentials_path", "description", b"description", "name", b"name", "provider", b"provider", "set_default", b"set_default"]) -> None: ...
 
 Global___AddProfileRequest: typing_extensions.TypeAlias = AddProfileRequest
 
@@ -323,7 +339,7 @@ class RefreshProfileRequest(google.protobuf.message.Message):
     provider: builtins.str
     """Provider. Required."""
     name: builtins.str
-    """Name. Default: the provider's default profile."""
+    """Name. Default: the login that calls use which name none."""
     def __init__(
         self,
         *,

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class OAuthServiceStub(object):
     """Manages login profiles of the providers that take a subscription's login instead of an API key
-    ("openai-oauth", "anthropic-oauth"). Served by api_service. No answer ever holds a token.
+    ("openai-oauth", "anthropic-oauth"). Served by api_service, to callers on its own machine unless the
+    operator allows others. No answer ever holds a token.
     """
 
     def __init__(self, channel):
@@ -70,7 +71,8 @@ class OAuthServiceStub(object):
 
 class OAuthServiceServicer(object):
     """Manages login profiles of the providers that take a subscription's login instead of an API key
-    ("openai-oauth", "anthropic-oauth"). Served by api_service. No answer ever holds a token.
+    ("openai-oauth", "anthropic-oauth"). Served by api_service, to callers on its own machine unless the
+    operator allows others. No answer ever holds a token.
     """
 
     def ListProfiles(self, request, context):
@@ -158,7 +160,8 @@ def add_OAuthServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class OAuthService(object):
     """Manages login profiles of the providers that take a subscription's login instead of an API key
-    ("openai-oauth", "anthropic-oauth"). Served by api_service. No answer ever holds a token.
+    ("openai-oauth", "anthropic-oauth"). Served by api_service, to callers on its own machine unless the
+    operator allows others. No answer ever holds a token.
     """
 
     @staticmethod

@@ -123,7 +123,8 @@ _OAuthServiceRefreshProfileType = typing_extensions.TypeVar(
 
 class OAuthServiceStub(typing.Generic[_OAuthServiceListProfilesType, _OAuthServiceGetProfileType, _OAuthServiceAddProfileType, _OAuthServiceRemoveProfileType, _OAuthServiceSetDefaultProfileType, _OAuthServiceRefreshProfileType]):
     """Manages login profiles of the providers that take a subscription's login instead of an API key
-    ("openai-oauth", "anthropic-oauth"). Served by api_service. No answer ever holds a token.
+    ("openai-oauth", "anthropic-oauth"). Served by api_service, to callers on its own machine unless the
+    operator allows others. No answer ever holds a token.
     """
 
     @typing.overload
@@ -229,7 +230,8 @@ OAuthServiceAsyncStub: typing_extensions.TypeAlias = OAuthServiceStub[
 
 class OAuthServiceServicer(metaclass=abc.ABCMeta):
     """Manages login profiles of the providers that take a subscription's login instead of an API key
-    ("openai-oauth", "anthropic-oauth"). Served by api_service. No answer ever holds a token.
+    ("openai-oauth", "anthropic-oauth"). Served by api_service, to callers on its own machine unless the
+    operator allows others. No answer ever holds a token.
     """
 
     @abc.abstractmethod
