@@ -72,15 +72,16 @@ class RemoteGenerator:
                         yield [*head, *events] if head else events
                         head = []
             except ServiceError as error:
-                if writer.has_content and (events := writer.take()):
+                seen = writer.has_content and not _is_held(target, call)
+                if seen and (events := writer.take()):
                     yield [*head, *events]  # what came with the error is not lost
                     head = []
                 _complete(error, target)
                 better = None
-                if not writer.has_content and corrections < _MOST_CORRECTIONS:
+                if not seen and corrections < _MOST_CORRECTIONS:
                     better = self._learned.learn(target, request, error.error)
                 if better is None:
-                    failed = attempts.failed(error.error, writer.has_content)
+                    failed = attempts.failed(error.error, seen)
                 else:
                     failed = attempts.corrected(error.error)
             else:
@@ -159,9 +160,13 @@ class RemoteGenerator:
                 decoder.decode(await response.body(MAX_BODY_BYTES))
                 yield _priced(writer, target)
                 return
+            held = _is_held(target, call)
             while not decoder.done and (chunk := await response.chunk()):
                 decoder.feed(chunk)
-                if writer.has_content and (events := writer.take()):
+                if held:
+                    if writer.has_content and not timers.has_content:
+                        timers.content()
+                elif writer.has_content and (events := writer.take()):
                     if not timers.has_content and any(map(_is_content, events)):
                         timers.content()
                     yield events
@@ -183,6 +188,12 @@ def _encode(
 def _streams(target: Target, call: Call) -> bool:
     """Whether the provider is asked for a stream."""
     return call.stream or target.upstream.row.stream_only
+
+
+def _is_held(target: Target, call: Call) -> bool:
+    """Whether a stream is held back till its end: nobody reads it as it comes, so that it can be
+    repeated until then."""
+    return target.upstream.row.stream_only and not call.stream
 
 
 def _is_content(event: StreamEvent) -> bool:

@@ -118,6 +118,16 @@ class ApiSettings(ServerSettings):
     def _check_allowed(cls, values: list[str]) -> list[str]:
         return [check_allowed_url(value) for value in values]
 
+    @field_validator("credentials_dirs")
+    @classmethod
+    def _expand_directories(cls, values: list[Path]) -> list[Path]:
+        return [value.expanduser() for value in values]
+
+    @field_validator("oauth_profiles_file")
+    @classmethod
+    def _expand_file(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
+
     @field_validator("ca_file")
     @classmethod
     def _check_ca_file(cls, value: Path | None) -> Path | None:

@@ -23,6 +23,19 @@ _PAUSE = 0.05  # seconds between reads of a file that is being written
 _OTHERS = stat.S_IWGRP | stat.S_IRWXO  # a group may read: that is how containers mount secrets
 _ROOM = 64 * 1024  # bytes that new tokens may need beyond the old file
 
+
+def _flags(flags: int, *names: str) -> int:
+    """Flags of os.open, with those that this system has."""
+    for name in ("O_CLOEXEC", "O_BINARY", *names):
+        flags |= getattr(os, name, 0)
+    return flags
+
+
+# Reading doesn't block: what is named may be a pipe that nobody writes to.
+_TO_READ = _flags(os.O_RDONLY, "O_NONBLOCK", "O_NOCTTY")
+_TO_MAKE = _flags(os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "O_NOFOLLOW")
+_TO_CHANGE = _flags(os.O_WRONLY)
+
 Identity = tuple[int, int, int]
 """Changes whenever a file is written or replaced."""
 
@@ -72,8 +85,7 @@ def read_file(kind: LoginKind, path: Path) -> CredentialFile:
 
 def _read_once(kind: LoginKind, path: Path) -> CredentialFile:
     try:
-        # Not blocking: what is named may be a pipe that nobody writes to.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        descriptor = os.open(path, _TO_READ)
     except OSError as error:
         raise _unreadable(kind, path, error) from None
     try:
@@ -135,9 +147,7 @@ class Replacement:
         self._path = path.resolve()
         self._new = new_version(self._path)
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-            flags |= getattr(os, "O_NOFOLLOW", 0)
-            self._descriptor = os.open(self._new, flags, 0o600)
+            self._descriptor = os.open(self._new, _TO_MAKE, 0o600)
             self._take_room()
         except OSError as error:
             raise _unwritable(kind, self._path, error) from None
@@ -207,7 +217,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def _overwrite(path: Path, data: bytes) -> None:
     """Write over a file in place: first the new bytes, then the new length."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, _TO_CHANGE)
     try:
         _write_all(descriptor, data)
         os.ftruncate(descriptor, len(data))

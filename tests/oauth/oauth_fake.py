@@ -36,6 +36,7 @@ class OAuthFake:
         lifetime: seconds that access tokens last.
         delay: seconds before the token endpoint answers, after the exchange is done.
         refuse: what the token endpoint answers in place of tokens: status and body.
+        drops: how many streams of the ChatGPT backend break off after their first text.
         refuse_calls: what the backends answer to good tokens: status and body.
         exchanges: refresh tokens exchanged.
         reused: refresh tokens that came a second time.
@@ -52,6 +53,7 @@ class OAuthFake:
     delay: float = 0.0
     refuse: tuple[int, Any] | None = None
     refuse_calls: tuple[int, Any] | None = None
+    drops: int = 0
     one_at_a_time: bool = False
     skew: float = 0.0
     exchanges: int = 0
@@ -185,6 +187,11 @@ class OAuthFake:
         await response.prepare(request)
         for event in codex_events(body):
             await response.write(b"data: %s\n\n" % json.dumps(event).encode())
+            if self.drops and event["type"] == "response.output_text.delta":
+                self.drops -= 1
+                assert request.transport is not None
+                request.transport.close()
+                break
         return response
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:

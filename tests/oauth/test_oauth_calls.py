@@ -138,6 +138,23 @@ async def test_what_the_backend_demands(serve: Any, fake: OAuthFake, home: Path)
         assert caught.value.field in ("config.max_tokens", "config.temperature")
 
 
+async def test_a_stream_that_nobody_reads_as_it_comes_is_repeated(
+    serve: Any, fake: OAuthFake, home: Path
+) -> None:
+    fake.codex_login(home / FILES["openai-oauth"])
+    model = model_of("openai-oauth", await serve())
+    fake.drops = 2
+    answer = await model.run("Hi")
+    assert answer["content"] == "Paris."
+    assert [attempt["provider"] for attempt in answer["metadata"]["attempts"]] == [
+        "openai-oauth"
+    ] * 2
+    fake.drops = 1
+    with pytest.raises(ModelAPIError):
+        async for _ in model.stream("Hi"):
+            pass
+
+
 async def test_short_names_of_models(serve: Any, fake: OAuthFake, home: Path) -> None:
     fake.claude_login(home / FILES["anthropic-oauth"])
     address = await serve()
