@@ -148,8 +148,12 @@ class Replacement:
         self._new = new_version(self._path)
         try:
             self._descriptor = os.open(self._new, _TO_MAKE, 0o600)
+        except OSError as error:
+            raise _unwritable(kind, self._path, error) from None
+        try:
             self._take_room()
         except OSError as error:
+            self._discard()
             raise _unwritable(kind, self._path, error) from None
 
     def commit(self, document: JsonObject) -> None:
@@ -160,11 +164,7 @@ class Replacement:
         _write_all(self._descriptor, data)
         os.ftruncate(self._descriptor, len(data))
         os.fsync(self._descriptor)
-        try:
-            os.replace(self._new, self._path)
-        except OSError:  # a file that is mounted by itself can't be replaced
-            _overwrite(self._path, data)
-        _sync_directory(self._path.parent)
+        _put(self._new, self._path, data)
 
     def __enter__(self) -> Self:
         return self
@@ -175,6 +175,9 @@ class Replacement:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._discard()
+
+    def _discard(self) -> None:
         os.close(self._descriptor)
         with suppress(FileNotFoundError):
             self._new.unlink()
@@ -201,11 +204,22 @@ def recover(kind: LoginKind, path: Path) -> None:
     """
     resolved = path.resolve()
     left = new_version(resolved)
-    with suppress(OSError, LoginError):
-        found = _read_once(kind, left)
-        if left.stat().st_mtime_ns >= resolved.stat().st_mtime_ns:
-            with Replacement(kind, resolved) as replacement:
-                replacement.commit(found.document)
+    with suppress(OSError, LoginError, ValueError):
+        data = left.read_bytes().rstrip(b"\0")  # it was made with room to spare
+        modified = left.stat().st_mtime_ns
+        kind.read(_parse(kind, left, data), modified / 1e9)
+        if modified >= resolved.stat().st_mtime_ns:
+            os.truncate(left, len(data))
+            _put(left, resolved, data)
+
+
+def _put(new: Path, path: Path, data: bytes) -> None:
+    """Have a new version, with its data, take the place of a file."""
+    try:
+        os.replace(new, path)
+    except OSError:  # a file that is mounted by itself can't be replaced
+        _overwrite(path, data)
+    _sync_directory(path.parent)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -240,7 +254,7 @@ def _identity(status: os.stat_result) -> Identity:
 
 
 def _log_in(kind: LoginKind) -> str:
-    return f"Run `{kind.command}` on the machine of the service."
+    return f"Run `{kind.command}` on the machine that holds the login."
 
 
 def _unreadable(kind: LoginKind, path: Path, error: OSError) -> LoginError:

@@ -210,7 +210,7 @@ class Logins:
             raise LoginError(
                 Fault.EXPIRED,
                 f"the login at {login.path} has ended and holds no refresh token",
-                f"Run `{login.kind.command}` on the machine of the service.",
+                f"Run `{login.kind.command}` on the machine that holds the login.",
             )
         return credentials
 

@@ -185,7 +185,7 @@ class _Exchange:
         return LoginError(Fault.UNAVAILABLE, message, "Try again shortly.")
 
     def _error(self, fault: Fault, message: str) -> LoginError:
-        action = f"Run `{self._kind.command}` on the machine of the service."
+        action = f"Run `{self._kind.command}` on the machine that holds the login."
         if self._skew:
             message += f"; {skew_in_words(self._skew)}"
             action += " Set the machine's clock."

@@ -281,7 +281,7 @@ def _action(upstream: Upstream, reason: ErrorReason.ValueType) -> str:
     if row.login and reason == _R.ERROR_REASON_CREDENTIAL_NOT_PERMITTED:
         return f"Use an API key: provider {row.name.removesuffix('-oauth')!r}."
     if row.login and reason == _R.ERROR_REASON_AUTHENTICATION_FAILED:
-        return f"Run `{row.login}` on the machine of the service."
+        return f"Run `{row.login}` on the machine that holds the login."
     if reason == _R.ERROR_REASON_AUTHENTICATION_FAILED and row.key_env:
         return f"Check the API key: {row.key_env} of the service, or target.api_key of the call."
     if reason == _R.ERROR_REASON_INSUFFICIENT_CREDITS and row.billing_url:

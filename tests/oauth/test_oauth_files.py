@@ -15,6 +15,7 @@ from test_oauth_calls import FILES, PROVIDERS, log_in
 from test_oauth_refresh import COMMANDS, ask, refused
 
 from api_service.oauth.credential_file import Replacement, read_file, recover
+from api_service.oauth.credentials import Grant
 from api_service.oauth.kinds import CODEX, KINDS
 
 BROKEN: dict[str, Any] = {
@@ -122,22 +123,35 @@ async def test_where_nothing_can_be_written_no_token_is_spent(
     assert await ask("anthropic-oauth", address) == "Paris."
 
 
+@pytest.mark.parametrize("spare", [b"", bytes(5000)])
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_what_a_killed_writer_left_is_finished(
-    provider: str, serve: Any, fake: OAuthFake, home: Path
+    provider: str, spare: bytes, serve: Any, fake: OAuthFake, home: Path
 ) -> None:
     """Killed after the new version was whole and before it took the file's place."""
     path = log_in(fake, provider, home / FILES[provider], lifetime=-1)
     kind, held = KINDS[provider], read_file(KINDS[provider], path)
     tokens = fake.grant(provider == "openai-oauth")
     document = json.loads(json.dumps(held.document))
-    from api_service.oauth.credentials import Grant
-
     kind.renew(document, Grant(**tokens), time.time())
     left = path.with_name(f".{path.name}.marsys-new")
     written(left, document)
+    left.write_bytes(left.read_bytes() + spare)
     assert await ask(provider, await serve()) == "Paris."
     assert (fake.exchanges, fake.reused) == (0, 0)
+    assert not left.exists()
+    assert json.loads(path.read_bytes()) == document
+
+
+@pytest.mark.parametrize("content", [b"", bytes(70_000), b'{"tokens": {"access', b"{}", b"[]"])
+async def test_what_a_killed_writer_had_only_begun_is_nothing(
+    content: bytes, serve: Any, fake: OAuthFake, home: Path
+) -> None:
+    path = fake.codex_login(home / FILES["openai-oauth"], lifetime=-1)
+    left = path.with_name(f".{path.name}.marsys-new")
+    left.write_bytes(content)
+    assert await ask("openai-oauth", await serve()) == "Paris."
+    assert fake.exchanges == 1
     assert not left.exists()
 
 
