@@ -10,11 +10,12 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from oauth_fake import OAuthFake
 from test_oauth_calls import FILES, MODELS, PROVIDERS, log_in
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("oauth_worker.py")
 PROCESSES = 8
 REQUESTS = 50
+_REFRESH = "api_service.oauth.refresh"
 
 
 @pytest.fixture
@@ -140,8 +142,9 @@ async def test_kill_the_refresh_itself(rounds: int, fake: OAuthFake, home: Path)
         for _ in range(rounds):
             before = fake.exchanges
             await asyncio.sleep(places.random() * 0.5)
-            for process in await refreshing():
-                os.kill(process, signal.SIGKILL)
+            for process in refreshing():
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
             json.loads(path.read_bytes())
             held = read_file(KINDS[provider], path).credentials
             if held.refresh_token in fake.spent and not await settles(fake, path):
@@ -182,13 +185,10 @@ async def start_worker(fake: OAuthFake, home: Path, provider: str) -> asyncio.su
     return worker
 
 
-async def refreshing() -> list[int]:
+def refreshing() -> list[int]:
     """The processes that are refreshing a login."""
-    search = await asyncio.create_subprocess_exec(
-        "pgrep", "-f", "api_service.oauth.refresh$", stdout=asyncio.subprocess.PIPE
-    )
-    found, _ = await search.communicate()
-    return [int(line) for line in found.split()]
+    found = psutil.process_iter(["cmdline"])
+    return [each.pid for each in found if _REFRESH in (each.info["cmdline"] or ())]
 
 
 @asynccontextmanager

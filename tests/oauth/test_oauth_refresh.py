@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from oauth_fake import OAuthFake, written
 from test_oauth_calls import FILES, MODELS, PROVIDERS, log_in, model_of
@@ -258,7 +257,5 @@ async def test_the_refreshing_process_ends_with_its_work(
 ) -> None:
     fake.claude_login(home / FILES["anthropic-oauth"], lifetime=-1)
     await ask("anthropic-oauth", await serve())
-    found = subprocess.run(
-        ["pgrep", "-P", str(os.getpid()), "-f", "api_service.oauth.refresh"], capture_output=True
-    )
-    assert found.stdout == b""
+    children = psutil.Process().children()
+    assert not [each for each in children if "api_service.oauth.refresh" in each.cmdline()]

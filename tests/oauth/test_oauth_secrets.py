@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from oauth_fake import CANARY, OAuthFake
 from test_oauth_calls import FILES, MODELS, PROVIDERS, log_in
@@ -61,7 +62,7 @@ async def test_canaries(provider: str, fake: OAuthFake, home: Path, tmp_path: Pa
         refreshed = asyncio.create_task(call())
         while not fake.exchanges:
             await asyncio.sleep(0.01)
-        arguments.append(await processes())
+        arguments.append(processes())
         await refreshed
         assert "api_service.oauth.refresh" in arguments[0]
         fake.delay = 0.0
@@ -95,13 +96,10 @@ async def test_canaries(provider: str, fake: OAuthFake, home: Path, tmp_path: Pa
     assert re.search("refreshed", log_file.read_text())
 
 
-async def processes() -> str:
+def processes() -> str:
     """Arguments of every process on the machine."""
-    listing = await asyncio.create_subprocess_exec(
-        "ps", "-eo", "args", stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await listing.communicate()
-    return out.decode()
+    found = psutil.process_iter(["cmdline"])
+    return "\n".join(" ".join(each.info["cmdline"] or ()) for each in found)
 
 
 async def test_the_notices_are_shown_once(home: Path, serve: Any, caplog: Any) -> None:
