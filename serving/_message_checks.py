@@ -24,6 +24,33 @@ def check_messages(messages: Sequence[Message], path: str) -> None:
             in an order that no model could have seen: a tool result without its call, a call
             without its result.
     """
+    awaited = _awaited(messages, path)
+    if awaited:
+        call_id, where = next(iter(awaited.items()))
+        raise invalid(path, f"the result of tool call {call_id!r} of {where} is missing")
+
+
+def open_calls(messages: Sequence[Message], path: str) -> dict[str, str]:
+    """Check a conversation whose last tool calls may still be unanswered.
+
+    Returns:
+        Those calls, in order: id -> name.
+
+    Raises:
+        ServiceError: as check_messages; also where only some of the last calls are answered.
+    """
+    awaited = _awaited(messages, path)
+    if not awaited:
+        return {}
+    if messages[-1].role != Role.ROLE_ASSISTANT:
+        call_id, where = next(iter(awaited.items()))
+        raise invalid(path, f"the result of tool call {call_id!r} of {where} is missing")
+    calls = (part.tool_call for part in messages[-1].parts if part.HasField("tool_call"))
+    return {call.id: call.name for call in calls}
+
+
+def _awaited(messages: Sequence[Message], path: str) -> dict[str, str]:
+    """Check a conversation. Returns the calls that its end leaves unanswered, and their places."""
     if not messages:
         raise invalid(path, "at least one message is needed")
     awaited: dict[str, str] = {}  # unanswered tool calls: id -> where the call stands
@@ -40,9 +67,7 @@ def check_messages(messages: Sequence[Message], path: str) -> None:
             raise invalid(f"{here}.name", "must be 1 to 64 characters")
         for number, part in enumerate(message.parts):
             _check_part(part, message.role, f"{here}.parts[{number}]", awaited)
-    if awaited:
-        call_id, where = next(iter(awaited.items()))
-        raise invalid(path, f"the result of tool call {call_id!r} of {where} is missing")
+    return awaited
 
 
 def _check_part(part: Part, role: Role.ValueType, path: str, awaited: dict[str, str]) -> None:

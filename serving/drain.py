@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from marsys.v1 import ErrorReason
-from serving.errors import service_error
+from serving.errors import ServiceError, service_error
+
+
+def shutting_down() -> ServiceError:
+    """SHUTTING_DOWN: another instance may answer."""
+    return service_error(ErrorReason.ERROR_REASON_SHUTTING_DOWN, "the service is shutting down")
 
 
 class Drain:
@@ -15,6 +22,8 @@ class Drain:
 
     def __init__(self) -> None:
         self.closing = False
+        self._closed = asyncio.Event()
+        self._deadline = math.inf
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -24,6 +33,15 @@ class Drain:
         """How many calls are running."""
         return self._running
 
+    @property
+    def left(self) -> float:
+        """How long running calls still have, in seconds; without end while nothing closes."""
+        return max(self._deadline - time.monotonic(), 0.0)
+
+    async def wait_closing(self) -> None:
+        """Wait until the service is closing."""
+        await self._closed.wait()
+
     @contextmanager
     def call(self) -> Iterator[None]:
         """Count a call for as long as it runs.
@@ -32,9 +50,7 @@ class Drain:
             ServiceError: the service is closing (SHUTTING_DOWN).
         """
         if self.closing:
-            raise service_error(
-                ErrorReason.ERROR_REASON_SHUTTING_DOWN, "the service is shutting down"
-            )
+            raise shutting_down()
         self._running += 1
         self._idle.clear()
         try:
@@ -54,6 +70,8 @@ class Drain:
             Whether all calls have ended.
         """
         self.closing = True
+        self._deadline = time.monotonic() + grace
+        self._closed.set()
         try:
             async with asyncio.timeout(grace):
                 await self._idle.wait()

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, NoReturn, TypeVar
 
@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 
 from marsys.rpc.reasons import reason_name
 from marsys.rpc.status import to_status
-from marsys.stream import Fold, StreamError
+from marsys.stream import Fold
 from marsys.v1 import (
     ConverseRequest,
     ConverseResponse,
@@ -25,14 +25,16 @@ from marsys.v1 import (
     ErrorReason,
     GenerateRequest,
     GenerateResponse,
-    StreamEvent,
     StreamGenerateRequest,
     StreamGenerateResponse,
 )
 from marsys.v1.inference_service_pb2_grpc import InferenceServiceServicer
 from serving import logs
+from serving.conversation_limits import ConversationLimits
+from serving.dialogue import Dialogue
 from serving.drain import Drain
-from serving.errors import ServiceError, invalid, not_served, service_error
+from serving.errors import ServiceError, invalid, service_error
+from serving.event_numbers import EventNumbers
 from serving.generator import Call, Generator
 from serving.validation import validate
 
@@ -95,11 +97,18 @@ class InferenceServicer(InferenceServiceServicer):
     Args:
         generator: turns requests into events.
         drain: counts the running calls; refuses new ones once the service is closing.
+        conversations: bounds conversations.
     """
 
-    def __init__(self, generator: Generator, drain: Drain | None = None) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        drain: Drain | None = None,
+        conversations: ConversationLimits | None = None,
+    ) -> None:
         self._generator = generator
         self._drain = drain or Drain()
+        self._conversations = conversations or ConversationLimits()
 
     async def Generate(self, request: GenerateRequest, context: Context) -> GenerateResponse:
         call = call_of(context)
@@ -107,7 +116,7 @@ class InferenceServicer(InferenceServiceServicer):
             with self._drain.call():
                 validate(request)
                 fold = Fold()
-                numbers = _Numbers(call)
+                numbers = EventNumbers(call)
                 async with aclosing(self._events(request, call)) as batches:
                     async for events in batches:
                         for event in numbers.put(events):
@@ -123,7 +132,7 @@ class InferenceServicer(InferenceServiceServicer):
         try:
             with self._drain.call():
                 validate(_inner(request))
-                numbers = _Numbers(call)
+                numbers = EventNumbers(call)
                 async with aclosing(self._events(request.request, call)) as batches:
                     async for events in batches:
                         if events:
@@ -135,8 +144,15 @@ class InferenceServicer(InferenceServiceServicer):
     async def Converse(
         self, request_iterator: AsyncIterator[ConverseRequest], context: Context
     ) -> AsyncIterator[ConverseResponse]:
-        await _abort(context, call_of(context, stream=True), not_served("Converse"))
-        yield ConverseResponse()  # never reached: makes this a stream
+        call = call_of(context, stream=True)
+        try:
+            with self._drain.call(), self._conversations.one():
+                dialogue = Dialogue(self._generator, self._drain, self._conversations, call)
+                async with aclosing(dialogue.run(request_iterator)) as responses:
+                    async for response in responses:
+                        yield response
+        except Exception as error:
+            await _abort(context, call, error)
 
     async def CountTokens(
         self, request: CountTokensRequest, context: Context
@@ -152,37 +168,6 @@ class InferenceServicer(InferenceServiceServicer):
     def _events(self, request: GenerateRequest, call: Call) -> Any:
         """The generator's batches of events: an async generator, which must be closed."""
         return self._generator.generate(request, call)
-
-
-class _Numbers:
-    """Numbers the events of a generation, and puts the request id into their header."""
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._next = 0
-        self._finished = False
-
-    def put(self, events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
-        """The events, changed in place."""
-        for event in events:
-            event.sequence = self._next
-            self._next += 1
-            if event.HasField("started"):
-                event.started.request_id = self._call.request_id
-                if not event.started.response_id:
-                    event.started.response_id = f"marsys-{self._call.request_id}"
-            elif event.HasField("finished"):
-                self._finished = True
-        return events
-
-    def check_end(self) -> None:
-        """The generation has ended.
-
-        Raises:
-            StreamError: it did so without its terminal event.
-        """
-        if not self._finished:
-            raise StreamError("the generation ended without its terminal event")
 
 
 def _inner(request: StreamGenerateRequest | CountTokensRequest) -> GenerateRequest:

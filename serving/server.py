@@ -20,6 +20,7 @@ from marsys.v1 import oauth_service_pb2_grpc as oauth_grpc
 from serving import health
 from serving.app import App, HasModelHealth
 from serving.auth import TokenInterceptor
+from serving.conversation_limits import ConversationLimits
 from serving.drain import Drain
 from serving.handlers import InferenceServicer
 from serving.logs import configure_logs
@@ -82,7 +83,12 @@ class RunningServer:
         return ended
 
     async def _open(self, settings: ServerSettings) -> None:
-        inference = InferenceServicer(self._app.generator, self._drain)
+        limits = ConversationLimits(
+            settings.max_conversations,
+            settings.max_conversation_bytes,
+            settings.conversation_idle_timeout,
+        )
+        inference = InferenceServicer(self._app.generator, self._drain, limits)
         inference_grpc.add_InferenceServiceServicer_to_server(inference, self._server)
         model_grpc.add_ModelServiceServicer_to_server(self._app.model_service, self._server)
         oauth = self._app.oauth_service or UnservedOAuthService()

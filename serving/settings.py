@@ -56,6 +56,15 @@ class ServerSettings(BaseSettings):
     max_message_bytes: int = Field(
         default=64 * 1024 * 1024, ge=1024, description="Largest message, in bytes"
     )
+    max_conversations: int = Field(
+        default=1000, ge=0, description="Most conversations (Converse) at a time"
+    )
+    max_conversation_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=1024, description="Most bytes that a conversation may hold"
+    )
+    conversation_idle_timeout: float = Field(
+        default=1800.0, gt=0, description="Seconds that a conversation may lie idle"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines"
     )

@@ -18,7 +18,7 @@ from marsys.v1 import (
     UnsupportedPolicy,
 )
 from serving._json_checks import check_json, check_schema
-from serving._message_checks import check_messages
+from serving._message_checks import check_messages, open_calls
 from serving.errors import invalid
 
 # Bounds: lowest, whether the lowest itself is allowed, highest.
@@ -47,11 +47,43 @@ def validate(request: GenerateRequest) -> None:
     Raises:
         ServiceError: a field is wrong (INVALID_ARGUMENT naming it).
     """
+    _check_model(request)
+    check_messages(request.messages, "messages")
+    _check_parameters(request)
+
+
+def validate_template(request: GenerateRequest) -> dict[str, str]:
+    """Check what a conversation begins with: it may have no messages yet.
+
+    Returns:
+        The tool calls that its last message leaves unanswered: id -> name.
+
+    Raises:
+        ServiceError: a field is wrong (INVALID_ARGUMENT naming it).
+    """
+    _check_model(request)
+    calls = open_calls(request.messages, "messages") if request.messages else {}
+    _check_parameters(request)
+    return calls
+
+
+def validate_config(config: GenerationConfig, path: str) -> None:
+    """Check how to generate.
+
+    Raises:
+        ServiceError: a field is wrong (INVALID_ARGUMENT naming it beneath `path`).
+    """
+    _check_config(config, path)
+
+
+def _check_model(request: GenerateRequest) -> None:
     if not request.model.strip():
         raise invalid("model", "must name a model")
     if len(request.model) > 1024:
         raise invalid("model", "must be at most 1024 characters")
-    check_messages(request.messages, "messages")
+
+
+def _check_parameters(request: GenerateRequest) -> None:
     if request.HasField("config"):
         _check_config(request.config, "config")
     _check_tools(request)

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from marsys.v1 import GenerateResponse, Part, PartDelta, Role, StreamEvent
+from marsys.v1 import (
+    FinishReason,
+    GenerateResponse,
+    Message,
+    Part,
+    PartDelta,
+    Role,
+    StreamEvent,
+)
 
 
 class StreamError(Exception):
@@ -19,12 +27,13 @@ class Fold:
     """Folds the events of one generation.
 
     Feed every event to `add`, in order. `response` holds what has come so far: usable as a partial
-    answer at any time, whole once `finished` is true.
+    answer at any time, whole once `finished` is true. `started`: the model has begun to answer.
     """
 
     def __init__(self) -> None:
         self.response = GenerateResponse()
         self.response.message.role = Role.ROLE_ASSISTANT
+        self.started = False
         self.finished = False
         self._next_sequence = 0
         self._open: dict[int, list[str]] = {}
@@ -80,7 +89,13 @@ class Fold:
             _set_text(response.message.parts[index], "".join(chunks))
         return response
 
+    @property
+    def open_parts(self) -> list[int]:
+        """Indexes of the parts that have begun and not ended."""
+        return list(self._open)
+
     def _take_header(self, event: StreamEvent) -> None:
+        self.started = True
         started, response = event.started, self.response
         response.response_id = started.response_id
         response.model = started.model
@@ -133,6 +148,24 @@ def fold(events: Iterable[StreamEvent]) -> GenerateResponse:
     for event in events:
         state.add(event)
     return state.result()
+
+
+def spoken(response: GenerateResponse) -> Message | None:
+    """What of an answer belongs into the conversation; None where nothing does.
+
+    Calls that are incomplete can't go back. Of an interrupted answer no call is run, and reasoning
+    that led to nothing is of no use.
+    """
+    interrupted = response.finish_reason == FinishReason.FINISH_REASON_INTERRUPTED
+    parts = [
+        part
+        for part in response.message.parts
+        if not (part.HasField("tool_call") and (interrupted or part.tool_call.incomplete))
+        and not (interrupted and part.HasField("text") and not part.text.text)
+    ]
+    while interrupted and parts and parts[-1].HasField("reasoning"):
+        parts.pop()
+    return Message(role=Role.ROLE_ASSISTANT, parts=parts) if parts else None
 
 
 def _set_text(part: Part, text: str) -> None:

@@ -5,7 +5,8 @@ AgentFrameworkError
     ├── ModelAPIError                 a call failed; `classification` says why
     │   ├── ModelRateLimitError
     │   ├── ModelTimeoutError
-    │   └── ModelTokenLimitError
+    │   ├── ModelTokenLimitError
+    │   └── ConversationLostError     the call of a conversation is gone; `messages` go on
     ├── ModelResponseError            an answer does not have the form that was asked for
     └── ModelConfigurationError       a model is set up wrongly; nothing was sent
 """
@@ -232,6 +233,18 @@ class ModelTokenLimitError(ModelAPIError):
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {"limit": self.limit, "token_count": self.token_count}
+
+
+class ConversationLostError(ModelAPIError):
+    """The call that carried a conversation is gone; the turn that ran has left no trace.
+
+    Attributes:
+        messages: all that was said before, as `run` and `converse` take it.
+    """
+
+    def __init__(self, message: str, *, messages: list[Any] | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.messages = list(messages or ())
 
 
 def _whole(seconds: float | None) -> float | None:

@@ -6,15 +6,15 @@ import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
 from marsys.agents.exceptions import ModelConfigurationError
-from marsys.models._errors import from_call
+from marsys.models._errors import from_call, invalid
 from marsys.models._facts import attempt_facts, log_attempt, log_success, log_warning
 from marsys.models._pending import PendingResponse
-from marsys.models._request import check_size
+from marsys.models._request import OF_CONFIG, check_size
 from marsys.models._steps import (
     Clock,
     Generate,
@@ -28,7 +28,10 @@ from marsys.models._steps import (
 from marsys.models._stream import ResponseStream
 from marsys.models.response import HarmonizedResponse, harmonize
 from marsys.rpc.connection import Connection
-from marsys.v1 import GenerateRequest, GenerateResponse
+from marsys.v1 import GenerateRequest, GenerateResponse, GenerationConfig, ModelError
+
+if TYPE_CHECKING:
+    from marsys.models.converse import Conversation
 
 _DEFAULT_RETRIES = 3  # CallPolicy.max_attempts' default, less the first attempt
 
@@ -121,6 +124,56 @@ class ModelCaller(ABC):
             _max_retries(request),
         )
 
+    def converse(
+        self,
+        messages: Any = (),
+        *,
+        tools: Any = None,
+        max_tool_rounds: int = 16,
+        **kwargs: Any,
+    ) -> Conversation:
+        """Hold a conversation: the service remembers it, and only what is new is sent.
+
+        Args:
+            messages: what it begins with, such as a system message; a str is that.
+            tools: definitions as `run` takes them, and Python functions, whose schema comes from
+                their type hints and docstring and which are run when the model calls them.
+            max_tool_rounds: most times in one turn that functions are run.
+            **kwargs: as for `run`, for every turn; `timeout` is that of a turn.
+
+        Raises:
+            ModelAPIError: an argument is wrong. Nothing is sent before the first turn.
+        """
+        from marsys.models._functions import split_tools
+        from marsys.models.converse import Conversation
+
+        if isinstance(messages, str):
+            messages = [{"role": "system", "content": messages}]
+        functions, definitions = split_tools(tools) if tools is not None else ({}, None)
+        timeout = _checked_timeout(kwargs.pop("timeout", None))
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        settings = self._defaults | given | ({"tools": definitions} if definitions else {})
+        template = self._request(list(messages), settings)
+        check_size(template)
+        template.ClearField("messages")
+
+        def configure(changed: dict[str, Any]) -> GenerationConfig:
+            for name in changed.keys() - OF_CONFIG:
+                raise invalid(name, "can't be changed amid a conversation")
+            return self._request([], settings | changed).config
+
+        return Conversation(
+            self._connection,
+            template,
+            list(messages),
+            functions,
+            configure,
+            self._recover,
+            self._timeout if timeout is None else timeout,
+            max_tool_rounds,
+            _max_retries(template),
+        )
+
     def cleanup(self) -> Done:
         """Nothing needs to be released; may be awaited or not."""
         return Done()
@@ -148,9 +201,9 @@ class ModelCaller(ABC):
 
     @abstractmethod
     def _recover(
-        self, error: grpc.RpcError, request: GenerateRequest, tried: set[str]
+        self, error: grpc.RpcError | ModelError, request: GenerateRequest, tried: set[str]
     ) -> Generator[Step, Any, bool]:
-        """Steps after a call failed before its first content.
+        """Steps after a call, or a turn of a conversation, failed before its first content.
 
         Args:
             error: how it failed.

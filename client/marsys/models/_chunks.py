@@ -9,7 +9,7 @@ from marsys.models._facts import attempt_facts, log_attempt, log_success, log_wa
 from marsys.models._parts import call_dict
 from marsys.models.response import AttributeDict, attribute_call, finish_word, harmonize, image_fact
 from marsys.stream import Fold, StreamError
-from marsys.v1 import Part, StreamEvent, StreamGenerateResponse
+from marsys.v1 import Part, StreamEvent, StreamGenerateResponse, TurnEvents
 
 
 class ChunkReader:
@@ -35,7 +35,7 @@ class ChunkReader:
         """Characters of text that have come."""
         return self._length
 
-    def read(self, message: StreamGenerateResponse) -> list[AttributeDict]:
+    def read(self, message: StreamGenerateResponse | TurnEvents) -> list[AttributeDict]:
         """The chunks of a message; may be none.
 
         Raises:
@@ -69,12 +69,14 @@ class ChunkReader:
             finished = event.part_finished
             return self._whole(finished.part_index, finished.part)
         if kind == "usage_updated":
-            return _new("usage", usage=AttributeDict(usage_facts(event.usage_updated.usage)))
+            return new_chunk("usage", usage=AttributeDict(usage_facts(event.usage_updated.usage)))
         if kind == "finished":
             log_success(self._fold.response.attempts)
             response = harmonize(self._fold.result())
             reason = finish_word(event.finished.finish_reason)
-            return _new("done", finish_reason=reason, usage=response["usage"], response=response)
+            return new_chunk(
+                "done", finish_reason=reason, usage=response["usage"], response=response
+            )
         if kind == "warning_raised":
             log_warning(event.warning_raised.warning)
         elif kind == "attempt_failed":
@@ -86,7 +88,7 @@ class ChunkReader:
         self._with_deltas.add(delta.part_index)
         kind = delta.WhichOneof("delta")
         if kind == "reasoning":
-            return _new("thinking", thinking=delta.reasoning, index=delta.part_index)
+            return new_chunk("thinking", thinking=delta.reasoning, index=delta.part_index)
         if kind in ("text", "refusal"):
             return self._text(getattr(delta, kind), delta.part_index)
         return None  # arguments: a tool call is shown whole, so that no half of one is ever run
@@ -97,23 +99,24 @@ class ChunkReader:
             if part.tool_call.incomplete:
                 return None
             call = attribute_call(call_dict(part.tool_call))
-            return _new("tool_call", tool_calls=[call], index=index)
+            return new_chunk("tool_call", tool_calls=[call], index=index)
         if kind == "media":
-            return _new("image", images=[image_fact(part.media)], index=index)
+            return new_chunk("image", images=[image_fact(part.media)], index=index)
         if index in self._with_deltas:
             return None
         if kind == "reasoning" and part.reasoning.text:
-            return _new("thinking", thinking=part.reasoning.text, index=index)
+            return new_chunk("thinking", thinking=part.reasoning.text, index=index)
         if kind in ("text", "refusal") and getattr(part, kind).text:
             return self._text(getattr(part, kind).text, index)
         return None
 
     def _text(self, text: str, index: int) -> AttributeDict:
         self._length += len(text)
-        return _new("text", content=text, index=index)
+        return new_chunk("text", content=text, index=index)
 
 
-def _new(kind: str, **facts: Any) -> AttributeDict:
+def new_chunk(kind: str, **facts: Any) -> AttributeDict:
+    """A chunk of a kind, with the keys that all chunks have."""
     chunk = AttributeDict(
         type=kind,
         content="",

@@ -9,6 +9,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from marsys.agents.exceptions import (
+    ConversationLostError,
     ModelAPIError,
     ModelRateLimitError,
     ModelTimeoutError,
@@ -138,9 +139,26 @@ def truncated(why: str, length: int) -> ModelAPIError:
     )
 
 
-def reason_of(error: grpc.RpcError) -> ErrorReason.ValueType:
-    """Why a call failed."""
-    return from_rpc_error(error).reason
+def conversation_lost(error: ModelAPIError, messages: list[Any]) -> ConversationLostError:
+    """The error of a conversation whose call is gone, with what is needed to go on."""
+    return ConversationLostError(
+        f"the conversation is lost: {error.message}",
+        messages=messages,
+        classification=error.classification,
+        is_retryable=True,
+        suggested_action="Send again: the conversation is opened anew, with its messages.",
+        grpc_code=error.grpc_code,
+        reason=error.reason,
+        provider=error.provider,
+        model=error.model,
+        request_id=error.request_id,
+        context=error.context,
+    )
+
+
+def reason_of(error: grpc.RpcError | ModelError) -> ErrorReason.ValueType:
+    """Why a call, or a turn of a conversation, failed."""
+    return error.reason if isinstance(error, ModelError) else from_rpc_error(error).reason
 
 
 def _too_late(timeout: float) -> str:

@@ -53,6 +53,8 @@ _SPECIAL = {
     "on_unsupported",
 }
 KNOWN = _SPECIAL | _NUMBERS.keys()
+OF_CONFIG = {"stop", "thinking_budget", "reasoning_effort", "prompt_cache_key"} | _NUMBERS.keys()
+"""Those that say how to generate: a conversation may change them at every turn."""
 
 
 def build_request(

@@ -14,7 +14,7 @@ from marsys.models._request import build_request
 from marsys.models._steps import Step
 from marsys.rpc.connection import connect
 from marsys.rpc.target import API_DEFAULT, API_ENV
-from marsys.v1 import GenerateRequest, ProviderTarget
+from marsys.v1 import GenerateRequest, ModelError, ProviderTarget
 
 if TYPE_CHECKING:
     from marsys.models.config import ModelConfig
@@ -153,7 +153,7 @@ class BaseAPIModel(ModelCaller):
         return request
 
     def _recover(
-        self, error: grpc.RpcError, request: GenerateRequest, tried: set[str]
+        self, error: grpc.RpcError | ModelError, request: GenerateRequest, tried: set[str]
     ) -> Generator[Step, Any, bool]:
         return False  # what can be retried, the service has retried
         yield

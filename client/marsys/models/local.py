@@ -24,6 +24,7 @@ from marsys.v1 import (
     LoadModelResponse,
     LoadOptions,
     ModelClass,
+    ModelError,
 )
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class BaseLocalModel(ModelCaller):
             raise from_call(error, self._connection.target, clock.timeout) from None
 
     def _recover(
-        self, error: grpc.RpcError, request: GenerateRequest, tried: set[str]
+        self, error: grpc.RpcError | ModelError, request: GenerateRequest, tried: set[str]
     ) -> Generator[Step, Any, bool]:
         reason = reason_of(error)
         if reason == ErrorReason.ERROR_REASON_MODEL_LOADING:

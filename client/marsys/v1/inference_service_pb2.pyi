@@ -315,8 +315,9 @@ class ConversationOpen(google.protobuf.message.Message):
     TEMPLATE_FIELD_NUMBER: builtins.int
     @property
     def template(self) -> Global___GenerateRequest:
-        """Model, parameters, tools and messages that the conversation begins with (may be none). They
-        hold for every turn that does not say otherwise.
+        """Model, parameters, tools and messages that the conversation begins with (may be none; may end
+        with tool calls that are yet to be answered). They hold for every turn that does not say
+        otherwise.
         """
 
     def __init__(
@@ -331,7 +332,7 @@ Global___ConversationOpen: typing_extensions.TypeAlias = ConversationOpen
 
 @typing.final
 class ConversationTurn(google.protobuf.message.Message):
-    """Adds messages and asks for an answer."""
+    """Adds messages and asks for an answer. Only one turn runs at a time; one that comes too early fails."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -339,11 +340,15 @@ class ConversationTurn(google.protobuf.message.Message):
     CONFIG_FIELD_NUMBER: builtins.int
     @property
     def messages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[marsys.v1.content_pb2.Message]:
-        """What is added: user or system messages, at least one."""
+        """What is added: user or system messages, at least one. Tool calls that are still open are
+        answered as not run.
+        """
 
     @property
     def config(self) -> marsys.v1.generation_pb2.GenerationConfig:
-        """How to generate this turn and the following ones. Default: as before."""
+        """How to generate this turn and the following ones, in place of what held before. Default: as
+        before.
+        """
 
     def __init__(
         self,
@@ -378,7 +383,7 @@ Global___ConversationToolResults: typing_extensions.TypeAlias = ConversationTool
 
 @typing.final
 class ConversationInterrupt(google.protobuf.message.Message):
-    """Stops the running turn."""
+    """Stops the running turn: it ends with finish reason INTERRUPTED. Its tool calls are not to be run."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -480,7 +485,7 @@ Global___TurnEvents: typing_extensions.TypeAlias = TurnEvents
 
 @typing.final
 class TurnFailed(google.protobuf.message.Message):
-    """A turn has failed."""
+    """A turn has failed: it is as if nothing had been said. Tool calls that it answered are open again."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -509,7 +514,7 @@ Global___TurnFailed: typing_extensions.TypeAlias = TurnFailed
 
 @typing.final
 class ConversationGoingAway(google.protobuf.message.Message):
-    """The service shuts down."""
+    """The service shuts down. A running turn may still end; then the call ends with SHUTTING_DOWN."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
