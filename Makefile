@@ -10,7 +10,7 @@ VLLM ?= cpu
 VLLM_VENV ?= .venv-vllm
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: run test test-slow test-vllm lint conformance bench-api bench-local fuzz proto format clean
+.PHONY: run test test-slow test-vllm lint docs conformance bench-api bench-local fuzz proto format clean
 
 run: $(VENV)/installed-run
 	@$(BIN)/python scripts/run.py --api-address $(API_ADDRESS) --local-address $(LOCAL_ADDRESS) \
@@ -40,6 +40,11 @@ lint: $(VENV)/installed-lint
 	$(BIN)/lint-imports
 	$(BIN)/hadolint docker/*.Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+
+# The pages that are written from the contract's comments and from docstrings.
+docs: $(VENV)/installed-test
+	$(BIN)/python scripts/contract_reference.py
+	$(BIN)/python scripts/python_reference.py
 
 # With aimock from npm, where there is Node.js; without, its half of the matrix is skipped.
 conformance: $(VENV)/installed-test .aimock/installed
