@@ -345,6 +345,29 @@ async def test_a_service_that_closes(model: BaseAPIModel, service: TalkingServic
         await asyncio.to_thread(again.end)
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_service_that_closes_while_nothing_runs(
+    asynchronous: bool, model: BaseAPIModel, service: TalkingService
+) -> None:
+    chat = model.converse()
+
+    async def ask(text: str) -> Any:
+        if asynchronous:
+            return await chat.send(text)
+        return await asyncio.to_thread(chat.send(text).result)
+
+    await ask("one")
+    service.port = service.address.rpartition(":")[2]
+    await asyncio.to_thread(service.end)
+    again = TalkingService(port=service.port).begin()
+    try:
+        assert (await ask("two"))["content"] == "two "
+        assert again.asked == ["user: one", "assistant: one", "user: two"]
+    finally:
+        await chat.aclose()
+        await asyncio.to_thread(again.end)
+
+
 async def test_time(model: BaseAPIModel, service: TalkingService) -> None:
     async with model.converse(timeout=0.5) as chat:
         with pytest.raises(ModelTimeoutError):

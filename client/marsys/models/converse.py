@@ -92,6 +92,7 @@ class Conversation:
         self._failure: ModelError | None = None
         self._interrupted = False
         self._going_away = False
+        self._untouched = True  # whether nothing has come of the generation that runs
         self._open_calls: list[Any] = list(_calls_of(messages[-1])) if messages else []
         self._results: dict[str, Result] = {}
         self._turn: TurnStream | None = None
@@ -205,9 +206,10 @@ class Conversation:
             self._interrupted, self._failure = False, None
             try:
                 yield from self._ask(turn, said)
-            except ModelAPIError:
-                failure = self._failure
-                if failure is None or not (yield Cure(self._cure(failure, tried))):
+            except ModelAPIError as error:
+                if error.reason == "SHUTTING_DOWN" and self._untouched and "move" not in tried:
+                    tried.add("move")  # nothing has been heard yet, so another instance may answer
+                elif self._failure is None or not (yield Cure(self._cure(self._failure, tried))):
                     raise
                 self._drop(politely=True)  # the cure may have changed what the model is called
             else:
@@ -264,6 +266,7 @@ class Conversation:
                 self._failure = response.turn_failed.error
                 raise to_exception(self._failure)
             elif kind == "turn_events":
+                self._untouched = False
                 for chunk in self._reader.read(response.turn_events):
                     if chunk["type"] == "done":
                         self._finish(chunk["response"])
@@ -296,6 +299,7 @@ class Conversation:
         if request.turn.HasField("config"):
             self._template.config.CopyFrom(request.turn.config)
         self._reader, self._said = ChunkReader(self._max_retries), said
+        self._untouched = True
         self._dialogue.put(request)
 
     def _finish(self, response: HarmonizedResponse) -> None:
