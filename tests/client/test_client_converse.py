@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from talker import Talker
 
 from marsys.agents.exceptions import ConversationLostError, ModelAPIError, ModelTimeoutError
 from marsys.models import BaseAPIModel
+from marsys.models._messages import to_messages
 from marsys.v1 import Role
 from marsys.v1.model_service_pb2_grpc import ModelServiceServicer
 from serving.server import start_server
@@ -436,3 +439,48 @@ def test_a_dropped_conversation_ends(model: BaseAPIModel, service: TalkingServic
     while not service.talker.stopped:
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+WORDS = st.sampled_from(["one", "two", "call", "overloaded", "bug"])
+
+
+@given(turns=st.lists(st.lists(WORDS, min_size=1, max_size=4), min_size=1, max_size=6))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_client_and_service_remember_the_same(
+    turns: list[list[str]], model: BaseAPIModel, service: TalkingService
+) -> None:
+    """Whatever is said, called, or fails: the messages are what the model was asked with."""
+    count = 0
+
+    def t() -> str:
+        return "result"
+
+    tool = {"name": "own", "input_schema": {"type": "object"}}
+    with model.converse("Be brief.", tools=[t, tool]) as chat:
+        for turn in turns:
+            said = []
+            for word in turn:
+                count += 1
+                said.append(f"call:c{count}" if word == "call" else word)
+            before = chat.messages
+            try:
+                chat.send(" ".join(said)).result()
+            except ModelAPIError:
+                assert chat.messages == before
+                continue
+            asked = list(service.talker.asked[-1].messages)
+            assert merged(to_messages(chat.messages[:-1])) == asked
+        assert not chat.open_calls
+
+
+def merged(messages: list[Any]) -> list[Any]:
+    """The messages as the service has them: results of a turn's calls in one."""
+    found: list[Any] = []
+    for message in messages:
+        if found and message.role == found[-1].role == Role.ROLE_TOOL:
+            found[-1].parts.extend(message.parts)
+        else:
+            found.append(message)
+    return found
