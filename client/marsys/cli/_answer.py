@@ -2,121 +2,121 @@
 
 from __future__ import annotations
 
-import enum
 import json
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from rich.text import Text
 
-from marsys.cli._terminal import dim, to_stderr
+from marsys.cli._terminal import dim, plain, to_stderr
+from marsys.cli._waiting import Waiting
 from marsys.models._stream import ResponseStream
-from marsys.models.response import HarmonizedResponse
+
+_LONGEST = 300  # characters of a tool's arguments or result that are shown
 
 
-class Shown(enum.Enum):
-    """How an answer came to its end."""
-
-    WHOLE = enum.auto()
-    INTERRUPTED = enum.auto()
-
-
-def show(stream: ResponseStream, taken: list[str] | None = None) -> Shown:
-    """Print an answer: text on standard output, all else on standard error.
-
-    Ctrl-C cancels the call.
+class AnswerScreen:
+    """Prints answers: their text on standard output, all else on standard error.
 
     Args:
-        stream: the answer.
-        taken: gets the text as it comes.
+        waiting: what is shown until the first words come.
+        thinking: whether the model's thinking is shown.
     """
-    console = to_stderr()
-    thinking = False
-    ended_line = True
-    stopped = threading.Event()
-    try:
-        with _ctrl_c(stream, stopped), stream:
-            for chunk in stream:
-                if chunk["thinking"]:
-                    console.print(Text(chunk["thinking"], style="dim italic"), end="")
-                    thinking = True
-                elif thinking and chunk["type"] != "usage":
-                    console.print()
-                    thinking = False
-                if chunk["content"]:
+
+    def __init__(self, waiting: Waiting, *, thinking: bool = True) -> None:
+        self._waiting = waiting
+        self._thinking = thinking
+        self._on_terminal = sys.stdout.isatty()
+        self._line_open = False  # whether standard output stands within a line
+        self._thinks = False
+
+    async def show(self, stream: ResponseStream, taken: list[str]) -> None:
+        """Print an answer to its end.
+
+        Args:
+            stream: the answer.
+            taken: gets the text as it comes, also of an answer that is then cut off.
+        """
+        try:
+            async with stream:
+                async for chunk in stream:
                     # First kept, then shown: Ctrl-C may come between the two.
-                    if taken is not None:
-                        taken.append(chunk["content"])
-                    ended_line = chunk["content"].endswith("\n")
-                    sys.stdout.write(chunk["content"])
-                    sys.stdout.flush()
-                for call in chunk["tool_calls"]:
-                    name, arguments = call["function"]["name"], call["function"]["arguments"]
-                    dim(f"tool call: {name}({_short(arguments)})")
-                if chunk["type"] == "done":
-                    _end_line(ended_line)
-                    ended_line = True
-                    dim(summary(chunk["response"]))
-    except BaseException as error:
-        _end_line(ended_line)
-        if not stopped.is_set() and not isinstance(error, KeyboardInterrupt):
-            raise
-        stopped.set()
-        ended_line = True
-    if not stopped.is_set():
-        return Shown.WHOLE
-    _end_line(ended_line)
-    dim("interrupted")
-    return Shown.INTERRUPTED
+                    taken.append(chunk["content"])
+                    self._show(chunk)
+        finally:
+            self._waiting.stop()
+            self._end_thinking()
+            self.end_line()
+
+    def end_line(self) -> None:
+        """End the line that standard output stands in, if it does."""
+        if self._line_open:
+            self._line_open = False
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+
+    def _show(self, chunk: dict[str, Any]) -> None:
+        if chunk["thinking"] and self._thinking:
+            self._think(chunk["thinking"])
+        if chunk["content"]:
+            self._say(chunk["content"])
+        for image in chunk.get("images", ()):
+            self._aside(f"an image: {_kind(image['image_url']['url'])} (--json holds it)")
+
+    def _say(self, text: str) -> None:
+        self._waiting.stop()
+        self._end_thinking()
+        if self._on_terminal:
+            text = plain(text)
+        if text:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self._line_open = not text.endswith("\n")
+
+    def _think(self, text: str) -> None:
+        self._waiting.stop()
+        console = to_stderr()
+        if not self._thinks and not (console.is_terminal and console.color_system):
+            text = f"thinking: {text}"  # nothing else tells it from the answer
+        self._thinks = True
+        console.print(Text(plain(text), style="dim italic"), end="")
+
+    def _end_thinking(self) -> None:
+        if self._thinks:
+            self._thinks = False
+            to_stderr().print("\n")
+
+    def _aside(self, words: str) -> None:
+        self._waiting.stop()
+        self._end_thinking()
+        self.end_line()
+        dim(words)
 
 
-@contextmanager
-def _ctrl_c(stream: ResponseStream, stopped: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C cancel the call once it runs.
+def tell_call(call: dict[str, Any]) -> None:
+    """Show that the model calls a tool."""
+    name, arguments = call["function"]["name"], call["function"]["arguments"]
+    text = Text("→ ", style="cyan").append(plain(name), style="cyan")
+    to_stderr().print(text.append(f"({_short(_compact(arguments))})", style="dim"))
 
-    An exception at any place, which is what Ctrl-C is else, may be lost within gRPC.
-    """
 
-    def stop(number: int, frame: object) -> None:
-        stopped.set()
-        if not stream.opened:
-            raise KeyboardInterrupt
-        stream.close()
+def tell_result(content: str, *, failed: bool) -> None:
+    """Show what a tool gave back."""
+    text = Text("← ", style="red" if failed else "cyan")
+    to_stderr().print(text.append(_short(content), style="dim"))
 
-    before = signal.signal(signal.SIGINT, stop)
+
+def _compact(arguments: str) -> str:
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def summary(response: HarmonizedResponse) -> str:
-    """Tokens, cost and finish reason in one line."""
-    usage: dict[str, Any] = response["usage"]
-    facts = []
-    if "prompt_tokens" in usage:
-        facts.append(f"{usage['prompt_tokens']} tokens in")
-    if "completion_tokens" in usage:
-        facts.append(f"{usage['completion_tokens']} out")
-    if "cost" in response:
-        facts.append(f"${response['cost']:.6f}")
-    facts.append(response["finish_reason"])
-    return f"{response['model']}: {', '.join(facts)}"
-
-
-def _end_line(ended: bool) -> None:
-    if not ended:
-        sys.stdout.write("\n")
-        sys.stdout.flush()
-
-
-def _short(arguments: str) -> str:
-    try:
-        text = json.dumps(json.loads(arguments), ensure_ascii=False)
+        return json.dumps(json.loads(arguments), ensure_ascii=False)
     except ValueError:
-        text = arguments
-    return text if len(text) <= 200 else text[:200] + "..."
+        return arguments
+
+
+def _short(text: str) -> str:
+    line = " ".join(plain(text).split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}... ({len(text)} characters)"
+
+
+def _kind(url: str) -> str:
+    return url[5 : url.index(";")] if url.startswith("data:") and ";" in url else url

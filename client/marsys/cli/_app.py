@@ -7,8 +7,10 @@ import typer
 from marsys import __version__
 from marsys.cli.chat import chat
 from marsys.cli.health import health
+from marsys.cli.load import load, unload
 from marsys.cli.models import models
 from marsys.cli.oauth import oauth
+from marsys.cli.ps import ps
 from marsys.cli.serve import serve
 
 app = typer.Typer(
@@ -16,6 +18,7 @@ app = typer.Typer(
     help="One gRPC contract for every language model, remote or local.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -34,8 +37,11 @@ def _root(
     """One gRPC contract for every language model, remote or local."""
 
 
-app.add_typer(serve, name="serve")
-app.add_typer(oauth, name="oauth")
 app.command()(chat)
 app.command()(models)
+app.command()(ps)
+app.command()(load)
+app.command()(unload)
 app.command()(health)
+app.add_typer(serve, name="serve")
+app.add_typer(oauth, name="oauth")

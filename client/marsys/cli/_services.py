@@ -26,16 +26,20 @@ class Service:
     name: str
     connection: Connection
 
-    def models(self, timeout: float = TIMEOUT) -> list[Model]:
+    def models(self, timeout: float = TIMEOUT, provider: str = "") -> list[Model]:
         """All models that the service lists.
+
+        Args:
+            timeout: how long each page may take, in seconds.
+            provider: only this provider's; empty: all.
 
         Raises:
             ModelAPIError: the call failed.
         """
         stubs = sync_stubs(self.connection)
         found: list[Model] = []
-        request = ListModelsRequest(page_size=1000)
-        with call_errors(self.connection.target, timeout):
+        request = ListModelsRequest(page_size=1000, provider=provider)
+        with call_errors(self.connection.target, timeout, self.name):
             while True:
                 answer = stubs.models.ListModels(
                     request, timeout=timeout, metadata=self.connection.metadata

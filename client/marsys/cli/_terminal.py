@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -12,8 +14,17 @@ from rich.console import Console
 from rich.text import Text
 
 from marsys.agents.exceptions import AgentFrameworkError, ModelAPIError
+from marsys.cli._hints import next_step
 from marsys.models._errors import from_call
 from marsys.rpc.target import Target
+
+# Control characters, but for tab and newline: a model's words must not steer the terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """Text that is safe to show on a terminal."""
+    return _CONTROL.sub("", text.replace("\r\n", "\n"))
 
 
 def to_stderr() -> Console:
@@ -23,19 +34,19 @@ def to_stderr() -> Console:
 
 def dim(text: str) -> None:
     """Say something by the way."""
-    to_stderr().print(Text(text, style="dim"))
+    to_stderr().print(Text(plain(text), style="dim"))
 
 
 def say_error(error: AgentFrameworkError) -> None:
     """An error in one line, and the next step in another where one is known."""
     console = to_stderr()
-    console.print(Text.assemble(("marsys: ", "bold red"), error.message))
+    console.print(Text.assemble(("marsys: ", "bold red"), plain(error.message)))
     request_id = error.request_id if isinstance(error, ModelAPIError) else None
-    action = error.suggestion
+    action = next_step(error)
     if request_id:
         action = f"{action} (request {request_id})" if action else f"request {request_id}"
     if action:
-        console.print(Text(f"        {action}", style="dim"))
+        console.print(Text(f"        {plain(action)}", style="dim"))
 
 
 def fail(message: str, action: str = "") -> NoReturn:
@@ -46,18 +57,45 @@ def fail(message: str, action: str = "") -> NoReturn:
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Turn this package's errors into lines on standard error and exit status 1."""
+    """Turn this package's errors into lines on standard error and exit status 1; Ctrl-C into 130.
+
+    Its warnings, such as an attempt that failed and is repeated, become dimmed lines.
+    """
+    log = logging.getLogger("marsys")
+    notes = _Notes(logging.WARNING)
+    log.addHandler(notes)
     try:
         yield
     except AgentFrameworkError as error:
         say_error(error)
         raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        dim("interrupted")
+        raise typer.Exit(130) from None
+    finally:
+        log.removeHandler(notes)
 
 
 @contextmanager
-def call_errors(target: Target, timeout: float) -> Iterator[None]:
-    """Turn gRPC's errors of calls to `target` into this package's."""
+def call_errors(target: Target, timeout: float | None, start: str | None = None) -> Iterator[None]:
+    """Turn gRPC's errors of calls to `target` into this package's.
+
+    Args:
+        target: where the calls go.
+        timeout: how long each may take, in seconds; None: without end.
+        start: what `marsys serve` calls the service.
+    """
     try:
         yield
     except grpc.RpcError as error:
-        raise from_call(error, target, timeout) from None
+        failure = from_call(error, target, timeout)
+        if start and failure.message.startswith("no service answers"):
+            failure.suggestion = f"Start it: marsys serve {start}"
+        raise failure from None
+
+
+class _Notes(logging.Handler):
+    """Shows what is logged as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        dim(f"note: {record.getMessage()}")

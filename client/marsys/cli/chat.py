@@ -2,115 +2,150 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import stat
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marsys.cli._answer import Shown, show
-from marsys.cli._loading import LoadingBar
-from marsys.cli._services import local, models_or_none
+from marsys.cli._answer import AnswerScreen
+from marsys.cli._choice import Chooser
+from marsys.cli._completion import model_names
+from marsys.cli._conversation import Conversation
+from marsys.cli._history import HISTORY_ENV, History, history_path
+from marsys.cli._images import question, read_image
 from marsys.cli._session import converse
-from marsys.cli._terminal import fail, failures
-from marsys.models import BaseAPIModel, BaseLocalModel
-from marsys.v1 import ModelState
+from marsys.cli._terminal import failures
+from marsys.cli._waiting import Waiting
 
-_BACKENDS = ("huggingface", "vllm")
+if TYPE_CHECKING:
+    from marsys.cli._tool_file import ToolFile
 
 
 def chat(
     prompt: Annotated[
         str | None,
-        typer.Argument(help="Question. Default: standard input if piped, else a conversation."),
+        typer.Argument(
+            help="Question. What is piped in goes before it; - is standard input alone. "
+            "Without either: a conversation."
+        ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
             "-m",
+            envvar="MARSYS_MODEL",
+            autocompletion=model_names,
             help="Model: a local one, or provider/model. Default: the first that is loaded.",
         ),
     ] = None,
     system: Annotated[str | None, typer.Option("--system", "-s", help="Instructions.")] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option("--image", "-i", help="Image to ask about: path or URL. May be repeated."),
+    ] = None,
+    tools: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.py",
+            help="Offer the public functions of a Python file as tools. They run without asking.",
+        ),
+    ] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens to generate.")] = None,
-    image: Annotated[
-        list[str] | None, typer.Option(help="Image to ask about: path or URL. May be repeated.")
+    reasoning_effort: Annotated[
+        str | None, typer.Option(help="How hard to think: none, minimal, low, ..., max.")
     ] = None,
+    thinking: Annotated[
+        bool, typer.Option("--thinking/--hide-thinking", help="Show the model's thinking, or not.")
+    ] = True,
     use_api: Annotated[bool, typer.Option("--api", help="Use api_service.")] = False,
     use_local: Annotated[
-        bool, typer.Option("--local", help="Use local_inference_service.")
+        bool, typer.Option("--local", help="Use local_inference_service; loads the model.")
     ] = False,
     target: Annotated[
         str | None, typer.Option(help="Where the service is. Default: its MARSYS_..._TARGET.")
     ] = None,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history/--no-history",
+            help=f"Keep what is typed in ~/.marsys/chat_history, or not. {HISTORY_ENV} names "
+            "another file, or is off.",
+        ),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the response as JSON.")] = False,
 ) -> None:
-    """Ask a model. Without a question: a conversation, with /help."""
+    """Ask a model. Without a question: a conversation, with /help.
+
+    The answer goes to standard output, all else to standard error.
+    """
     if use_api and use_local:
         raise typer.BadParameter("--api and --local exclude each other")
-    if prompt is None and not sys.stdin.isatty():
-        prompt = sys.stdin.read().strip()
-        if not prompt:
-            raise typer.BadParameter("standard input holds no question", param_hint="PROMPT")
-    if as_json and prompt is None:
+    text = _question(prompt)
+    if as_json and text is None:
         raise typer.BadParameter("needs a question", param_hint="--json")
-    knobs = {"temperature": temperature, "max_tokens": max_tokens}
-    with failures():
-        chosen = choose(model, use_api=use_api, use_local=use_local, target=target, knobs=knobs)
-        messages: list[dict[str, Any]] = []
-        if system:
-            messages.append({"role": "system", "content": system})
-        if prompt is None:
-            converse(chosen, messages, images=image or [])
-            return
-        messages.append({"role": "user", "content": prompt})
-        if as_json:
-            response = chosen.run(messages, images=image)
-            typer.echo(json.dumps(response, indent=2, ensure_ascii=False))
-            return
-        if show(chosen.stream(messages, images=image)) is Shown.INTERRUPTED:
-            raise typer.Exit(130)
-
-
-def choose(
-    model: str | None,
-    *,
-    use_api: bool,
-    use_local: bool,
-    target: str | None,
-    knobs: dict[str, Any],
-) -> BaseAPIModel | BaseLocalModel:
-    """The model to talk to.
-
-    A name that local_inference_service knows, or that is a directory here, is a local model; any
-    other is "provider/model" on api_service.
-    """
-    if use_api:
-        if model is None:
-            fail("--api needs a model", "Give it with -m provider/model.")
-        return BaseAPIModel(model_name=model, target=target, **knobs)
-    # A target may be api_service after all: its models have a provider, not a backend.
-    models = models_or_none(local(target))
-    listed = [entry for entry in models or [] if entry.provider in _BACKENDS]
-    if model is None:
-        ready = [entry.name for entry in listed if entry.state == ModelState.MODEL_STATE_READY]
-        if not ready:
-            fail(
-                "no model was named, and none is loaded locally",
-                "Give one with -m, or start one: marsys serve local",
-            )
-        model = ready[0]
-    is_local = model in {entry.name for entry in listed} or Path(model).is_dir()
-    if use_local or is_local:
-        return BaseLocalModel(model, target=target, on_load=LoadingBar(model), **knobs)
-    if "/" not in model and target and models is None:
-        fail(f"no service answers at {target}", "Start it, or give another --target.")
-    if "/" not in model:
-        fail(
-            f"no local model is named {model!r}",
-            "See `marsys models`; load it with --local, or give provider/model.",
+    waiting = Waiting()
+    with failures(), waiting, asyncio.Runner() as runner:
+        knobs = {
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "reasoning_effort": reasoning_effort,
+        }
+        chooser = Chooser(
+            use_api=use_api, use_local=use_local, target=target, knobs=knobs, waiting=waiting
         )
-    return BaseAPIModel(model_name=model, target=target, **knobs)
+        screen = None if as_json else AnswerScreen(waiting, thinking=thinking)
+        offered = None if tools is None else _tool_file(tools)
+        talk = Conversation(runner, chooser, model, waiting, screen, offered)
+        talk.system = system or ""
+        if text is None:
+            path = history_path() if history else None
+            converse(talk, image or [], None if path is None else History(path))
+            return
+        response = talk.ask(question(text, [read_image(each) for each in image or []]))
+        if response is None:
+            raise typer.Exit(130)
+        if as_json:
+            typer.echo(json.dumps(response, indent=2, ensure_ascii=False))
+
+
+def _question(prompt: str | None) -> str | None:
+    """The question: the argument, what is piped in, or both. None: a conversation is wanted."""
+    if prompt not in (None, "-"):
+        piped = _piped() if _holds_text() else ""
+        return f"{piped}\n\n{prompt}" if piped else prompt
+    if prompt is None and sys.stdin.isatty():
+        return None
+    piped = _piped()
+    if not piped:
+        raise typer.BadParameter("standard input holds no question", param_hint="PROMPT")
+    return piped
+
+
+def _holds_text() -> bool:
+    """Whether standard input is a pipe or a file. Of anything else none knows when it ends."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _piped() -> str:
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError:
+        raise typer.BadParameter("standard input is no UTF-8 text", param_hint="PROMPT") from None
+
+
+def _tool_file(path: Path) -> ToolFile:
+    # Loads pydantic, which no other command needs.
+    from marsys.cli._tool_file import ToolFile
+
+    return ToolFile(path)

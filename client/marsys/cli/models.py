@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from google.protobuf.json_format import MessageToDict
-from rich.console import Console
-from rich.table import Table
 
 from marsys.agents.exceptions import ModelAPIError
+from marsys.cli._completion import provider_names
+from marsys.cli._listing import context, facts, print_json, print_table, state
 from marsys.cli._services import Service, api, local
-from marsys.cli._terminal import failures, say_error
-from marsys.v1 import Model, ModelState
+from marsys.cli._terminal import dim, failures, say_error
+from marsys.v1 import Model
 
 
 def models(
+    words: Annotated[
+        str, typer.Argument(metavar="[FILTER]", help="Only models with this in their name.")
+    ] = "",
+    provider: Annotated[
+        str,
+        typer.Option(
+            help="Only this provider's, such as openrouter or huggingface.",
+            autocompletion=provider_names,
+        ),
+    ] = "",
     api_target: Annotated[
         str | None, typer.Option(help="Where api_service is. Default: MARSYS_API_TARGET.")
     ] = None,
@@ -26,47 +34,50 @@ def models(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the models of both services. Exit status 1 where neither answers."""
-    with failures():
-        services = [local(local_target), api(api_target)]
+    """List the models that may be asked. Exit status 1 where neither service answers."""
     found: list[tuple[Service, list[Model]]] = []
-    for service in services:
-        try:
-            found.append((service, service.models()))
-        except ModelAPIError as error:
-            error.message = f"{service.name}: {error.message}"
-            say_error(error)
+    with failures():
+        for service in (local(local_target), api(api_target)):
+            try:
+                # A provider that only one of the two knows is no error of the other.
+                listed = service.models(provider=provider if service.name == "api" else "")
+            except ModelAPIError as error:
+                if provider and error.reason == "INVALID_MODEL":
+                    listed = []
+                else:
+                    error.message = f"{service.name}: {error.message}"
+                    say_error(error)
+                    continue
+            wanted = [
+                model
+                for model in listed
+                if words.lower() in model.name.lower() and provider in ("", model.provider)
+            ]
+            found.append((service, wanted))
+    pairs = [(service, model) for service, listed in found for model in listed]
     if as_json:
-        rows = [_facts(service, model) for service, listed in found for model in listed]
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        print_json([{"service": service.name, **facts(model)} for service, model in pairs])
     else:
-        _print_table(found)
+        _print(pairs)
+        for service, listed in found:
+            if not listed:
+                dim(f"{service.name}: no models{' of that kind' if words or provider else ''}")
     if not found:
         raise typer.Exit(1)
 
 
-def _facts(service: Service, model: Model) -> dict[str, Any]:
-    facts = MessageToDict(model, preserving_proto_field_name=True)
-    return {"service": service.name, **facts, "state": _state(model)}
+def _print(pairs: list[tuple[Service, Model]]) -> None:
+    columns = ["model", "service", "provider", "state", "context", "takes"]
+    rows = [
+        [model.name, service.name, model.provider, state(model), context(model), _takes(model)]
+        for service, model in pairs
+    ]
+    print_table(columns, rows)
 
 
-def _print_table(found: list[tuple[Service, list[Model]]]) -> None:
-    console = Console(highlight=False)
-    table = Table("service", "model", "provider", "state", "context", box=None, pad_edge=False)
-    for service, listed in found:
-        for model in listed:
-            context = str(model.context_length) if model.HasField("context_length") else ""
-            table.add_row(service.name, model.name, model.provider, _state(model), context)
-    if table.row_count:
-        if not console.is_terminal:
-            console.width = 10_000  # who reads a pipe wants no row cut
-        console.print(table)
-    for service, listed in found:
-        if not listed:
-            typer.echo(f"{service.name}: no models listed", err=True)
-
-
-def _state(model: Model) -> str:
-    if model.state not in ModelState.values() or not model.state:
-        return ""
-    return ModelState.Name(model.state).removeprefix("MODEL_STATE_").lower()
+def _takes(model: Model) -> str:
+    """What a model takes beside text, as far as is known."""
+    capabilities = model.capabilities
+    can = ["tools"] if capabilities.tools else []
+    can += ["thinking"] if capabilities.reasoning else []
+    return ", ".join([*can, *capabilities.input_modalities])

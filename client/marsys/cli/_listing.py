@@ -1,0 +1,91 @@
+"""Models as rows of a table, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from marsys.cli._terminal import plain
+from marsys.v1 import Backend, LoadOptions, Model, ModelClass, ModelState
+
+_STYLES = {"ready": "green", "loading": "yellow", "unloading": "yellow", "failed": "red"}
+
+
+def facts(model: Model) -> dict[str, Any]:
+    """A model for JSON: the contract's fields, in plain words where it has enums, whole numbers
+    as numbers."""
+    found: dict[str, Any] = MessageToDict(model, preserving_proto_field_name=True)
+    for name in ("context_length", "max_output_tokens", "memory_bytes"):
+        if name in found:  # protobuf's JSON has 64-bit numbers as text
+            found[name] = int(found[name])
+    options = model.load_options
+    if model.HasField("load_options"):
+        found["load_options"] |= {"backend": backend(options), "model_class": kind(options)}
+    return {**found, "state": state(model)}
+
+
+def print_json(value: Any) -> None:
+    """Print a value on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print rows on standard output; nothing where there are none.
+
+    The first column is never cut. In a pipe no row is.
+    """
+    if not rows:
+        return
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        right = column in ("context", "memory")
+        table.add_column(column, justify="right" if right else "left", no_wrap=index == 0)
+    for row in rows:
+        table.add_row(*(Text(plain(cell), style=_STYLES.get(cell, "")) for cell in row))
+    if not console.is_terminal:
+        console.width = 10_000
+    console.print(table)
+
+
+def state(model: Model) -> str:
+    """A model's state in a word; empty where unknown."""
+    if model.state not in ModelState.values() or not model.state:
+        return ""
+    return ModelState.Name(model.state).removeprefix("MODEL_STATE_").lower()
+
+
+def kind(options: LoadOptions) -> str:
+    """ "llm" or "vlm"."""
+    return "vlm" if options.model_class == ModelClass.MODEL_CLASS_VLM else "llm"
+
+
+def backend(options: LoadOptions) -> str:
+    """ "huggingface" or "vllm"."""
+    return "vllm" if options.backend == Backend.BACKEND_VLLM else "huggingface"
+
+
+def context(model: Model) -> str:
+    """A model's context in tokens; empty where unknown."""
+    return f"{model.context_length}" if model.HasField("context_length") else ""
+
+
+def memory(model: Model) -> str:
+    """Memory that a model's weights take; empty where unknown."""
+    return size(model.memory_bytes) if model.HasField("memory_bytes") else ""
+
+
+def size(count: int) -> str:
+    """Bytes in words: "538 MB"."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
