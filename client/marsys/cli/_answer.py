@@ -12,7 +12,7 @@ from marsys.cli._terminal import dim, plain, to_stderr
 from marsys.cli._waiting import Waiting
 from marsys.models._stream import ResponseStream
 
-_LONGEST = 300  # characters of a tool's arguments or result that are shown
+_LONGEST = 160  # characters of a tool's arguments or result that are shown
 
 
 class AnswerScreen:

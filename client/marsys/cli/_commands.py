@@ -23,7 +23,8 @@ HELP = """\
 /clear           forget the conversation
 /help            show this
 /quit            end; so does Ctrl-D
-\"\"\"              begins and ends a question of several lines; so does a \\ at a line's end
+\"\"\"              begins and ends a question of several lines
+\\                at the end of a line: the question goes on
 Ctrl-C           stop the answer, keep the conversation
 Tab              complete a command, a model, or a path"""
 
@@ -89,8 +90,11 @@ class Commands:
 
     def _model(self, name: str) -> None:
         if not name:
-            names = ", ".join(each for each in self._talk.chooser.names())
-            dim(f"{self._talk.model.model_name}; others: {names}MODEL".replace("/,", "/MODEL,"))
+            current = self._talk.model.model_name
+            others = [each for each in self._talk.chooser.names() if each != current]
+            dim(f"{current}; /model NAME goes on with another, such as:")
+            for each in others:
+                dim(f"  {each}{'MODEL' if each.endswith('/') else ''}")
             return
         self._talk.switch(name)
         kept = "" if self._talk.empty else "; it sees the conversation so far"

@@ -141,9 +141,12 @@ class Conversation:
                     function = call["function"]
                     content, failed = self.tools.call(function["name"], function["arguments"])
                 except KeyboardInterrupt:
+                    dim("")  # the terminal has shown ^C
                     content, failed, stopped = _STOPPED, True, True
             if self.tools is not None:
                 tell_result(content, failed=failed)
+            else:
+                dim("nothing was called; --tools FILE.py offers tools")
             result = {"role": "tool", "tool_call_id": call["id"], "content": content}
             turn.append(result | {"is_error": True} if failed else result)
         return not stopped

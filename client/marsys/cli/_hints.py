@@ -16,10 +16,14 @@ def next_step(error: AgentFrameworkError) -> str:
     """
     if not isinstance(error, ModelAPIError):
         return error.suggestion
+    if error.reason == "INVALID_REQUEST" and error.grpc_code is None:
+        return ""  # found here: the message says it all
     if error.reason == "UNAUTHENTICATED":
         return "Set MARSYS_TOKEN to the service's token."
     if error.reason == "AUTHENTICATION_FAILED":
         return _key(error.provider) or error.suggestion
+    if error.reason == "INVALID_MODEL" and "set target.provider" in error.suggestion:
+        return error.suggestion.replace("set target.provider", "load a local one: marsys load NAME")
     if error.model and "LoadModel" in error.suggestion:
         return f"Load it: marsys load {error.model}. What is loaded: marsys ps"
     return error.suggestion

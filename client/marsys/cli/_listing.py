@@ -14,6 +14,7 @@ from rich.text import Text
 from marsys.cli._terminal import plain
 from marsys.v1 import Backend, LoadOptions, Model, ModelClass, ModelState
 
+_GAP = 2
 _STYLES = {"ready": "green", "loading": "yellow", "unloading": "yellow", "failed": "red"}
 
 
@@ -38,20 +39,23 @@ def print_json(value: Any) -> None:
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
     """Print rows on standard output; nothing where there are none.
 
-    The first column is never cut. In a pipe no row is.
+    No name is cut: on a narrow terminal the last columns are left out. In a pipe none is.
     """
     if not rows:
         return
     console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    shown = len(columns)
+    if console.is_terminal:
+        while shown > 1 and sum(widths[:shown]) + _GAP * (shown - 1) > console.width:
+            shown -= 1
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    for column in columns[:shown]:
         right = column in ("context", "memory")
-        table.add_column(column, justify="right" if right else "left", no_wrap=index == 0)
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(plain(cell), style=_STYLES.get(cell, "")) for cell in row))
-    if not console.is_terminal:
-        console.width = 10_000
-    console.print(table)
+        table.add_row(*(Text(plain(cell), style=_STYLES.get(cell, "")) for cell in row[:shown]))
+    console.print(table, width=max(sum(widths) + _GAP * shown, console.width), crop=False)
 
 
 def state(model: Model) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -66,21 +67,13 @@ class Tally:
     def _money(self, in_all: float | None) -> str:
         if self._cost is None:
             return ""
-        if in_all is None or in_all <= self._cost:
-            return money(self._cost)
-        return f"{money(self._cost)} ({money(in_all)} in all)"
+        own, whole = money(self._cost), money(in_all or 0.0)
+        return own if in_all is None or own == whole else f"{own} ({whole} in all)"
 
 
 def money(dollars: float) -> str:
-    """An amount, with two digits that say something: $0.0012, $1.25, $0."""
-    if dollars == 0:
+    """An amount, with two digits that say something at least: $12.35, $0.12, $0.0012, $0."""
+    if dollars <= 0:
         return "$0"
-    if dollars >= 0.01:
-        return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.3f}"
-    return "$" + f"{dollars:.10f}"[: 2 + _zeros(dollars) + 2].rstrip("0")
-
-
-def _zeros(dollars: float) -> int:
-    """Zeros between the point and the first digit."""
-    digits = f"{dollars:.10f}"[2:]
-    return len(digits) - len(digits.lstrip("0"))
+    digits = 2 if dollars >= 0.1 else 1 - math.floor(math.log10(dollars))
+    return f"${dollars:.{digits}f}"

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import NoReturn
 
 import grpc
@@ -18,6 +19,7 @@ from marsys.cli._hints import next_step
 from marsys.models._errors import from_call
 from marsys.rpc.target import Target
 
+_CALLERS = ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "UNIMPLEMENTED")
 # Control characters, but for tab and newline: a model's words must not steer the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -27,8 +29,9 @@ def plain(text: str) -> str:
     return _CONTROL.sub("", text.replace("\r\n", "\n"))
 
 
+@cache
 def to_stderr() -> Console:
-    """A console on standard error as it is now."""
+    """The console on standard error. One for all: what is said while it draws goes above that."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -41,9 +44,11 @@ def say_error(error: AgentFrameworkError) -> None:
     """An error in one line, and the next step in another where one is known."""
     console = to_stderr()
     console.print(Text.assemble(("marsys: ", "bold red"), plain(error.message)))
-    request_id = error.request_id if isinstance(error, ModelAPIError) else None
     action = next_step(error)
-    if request_id:
+    # Where the caller is at fault there is nothing to look up in the service's log.
+    blames_caller = isinstance(error, ModelAPIError) and error.grpc_code in _CALLERS
+    request_id = error.request_id if isinstance(error, ModelAPIError) else None
+    if request_id and not blames_caller:
         action = f"{action} (request {request_id})" if action else f"request {request_id}"
     if action:
         console.print(Text(f"        {plain(action)}", style="dim"))

@@ -139,9 +139,11 @@ def _holds_text() -> bool:
 
 def _piped() -> str:
     try:
-        return sys.stdin.read().strip()
-    except UnicodeDecodeError:
+        text = sys.stdin.read().strip()
+        text.encode()  # in some locales what can't be decoded comes as lone surrogates
+    except UnicodeError:
         raise typer.BadParameter("standard input is no UTF-8 text", param_hint="PROMPT") from None
+    return text
 
 
 def _tool_file(path: Path) -> ToolFile:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from google.protobuf.duration_pb2 import Duration
 
+from marsys.agents.exceptions import ModelAPIError
 from marsys.cli._completion import local_names
 from marsys.cli._listing import facts, memory, print_json
 from marsys.cli._services import local
@@ -124,7 +125,12 @@ def unload(
     """Unload a local model once its running answers have ended."""
     with failures(), Waiting() as waiting:
         waiting.spin(f"{model}: unloading")
-        asyncio.run(_unload(model, drain, target))
+        try:
+            asyncio.run(_unload(model, drain, target))
+        except ModelAPIError as error:
+            if error.reason == "INVALID_MODEL":
+                error.suggestion = "What is loaded: marsys ps"
+            raise
     if as_json:
         print_json({"name": model, "state": "unloaded"})
     else:

@@ -67,9 +67,9 @@ def models(
 
 
 def _print(pairs: list[tuple[Service, Model]]) -> None:
-    columns = ["model", "service", "provider", "state", "context", "takes"]
+    columns = ["model", "service", "state", "context", "takes"]
     rows = [
-        [model.name, service.name, model.provider, state(model), context(model), _takes(model)]
+        [model.name, service.name, state(model), context(model), _takes(model)]
         for service, model in pairs
     ]
     print_table(columns, rows)
