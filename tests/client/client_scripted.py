@@ -16,6 +16,7 @@ from marsys.rpc.status import to_status
 from marsys.stream import fold
 from marsys.v1 import (
     Attempt,
+    ErrorReason,
     FinishReason,
     GenerateRequest,
     GenerateResponse,
@@ -37,6 +38,8 @@ from marsys.v1 import (
     StreamGenerateResponse,
     TextPart,
     ToolCallPart,
+    UnloadModelRequest,
+    UnloadModelResponse,
     Usage,
     Warning,
 )
@@ -131,6 +134,7 @@ class ScriptedService(InferenceServiceServicer, ModelServiceServicer):
         requests: what was asked.
         metadata: the metadata of each call.
         loads: what was to be loaded.
+        unloads: what was to be unloaded.
         cancelled: how many calls were cancelled while they hung.
     """
 
@@ -141,6 +145,7 @@ class ScriptedService(InferenceServiceServicer, ModelServiceServicer):
         self.metadata: list[dict[str, Any]] = []
         self.loads: list[LoadModelRequest] = []
         self.load_reply: ModelError | str = "loaded-name"
+        self.unloads: list[UnloadModelRequest] = []
         self.listed: list[Model] = []
         self.cancelled = 0
 
@@ -189,8 +194,21 @@ class ScriptedService(InferenceServiceServicer, ModelServiceServicer):
         )
         if isinstance(self.load_reply, ModelError):
             await _abort(context, self.load_reply)
+        if self.load_reply == "hangs":
+            await asyncio.Event().wait()
         ready = Model(name=str(self.load_reply), state=ModelState.MODEL_STATE_READY)
         yield LoadModelResponse(stage=LoadStage.LOAD_STAGE_READY, model=ready)
+
+    async def UnloadModel(self, request: UnloadModelRequest, context: Any) -> UnloadModelResponse:
+        self.unloads.append(request)
+        if request.model not in {model.name for model in self.listed}:
+            error = ModelError(
+                reason=ErrorReason.ERROR_REASON_INVALID_MODEL,
+                message=f"model: no model {request.model!r} is loaded here",
+                model=request.model,
+            )
+            await _abort(context, error)
+        return UnloadModelResponse()
 
     async def ListModels(self, request: Any, context: Any) -> ListModelsResponse:
         start = int(request.page_token or 0)

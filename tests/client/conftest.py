@@ -12,6 +12,7 @@ import pytest
 from client_scripted import ScriptedService, check_health
 
 from marsys.models import BaseAPIModel, BaseLocalModel
+from marsys.v1 import Model, ModelState
 from marsys.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from marsys.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 
@@ -69,3 +70,14 @@ def api_model(service: ScriptedService) -> BaseAPIModel:
 @pytest.fixture
 def local_model(service: ScriptedService) -> BaseLocalModel:
     return BaseLocalModel("tiny", target=service.address)
+
+
+@pytest.fixture
+def local(service: ScriptedService) -> dict[str, str]:
+    """The environment with the scripted service in the place of local_inference_service."""
+    service.listed = [
+        Model(name="tiny", provider="huggingface", state=ModelState.MODEL_STATE_READY),
+        Model(name="big", provider="huggingface", state=ModelState.MODEL_STATE_LOADING),
+    ]
+    service.listed[0].context_length = 2048
+    return {"MARSYS_LOCAL_TARGET": service.address}

@@ -4,49 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
-from client_scripted import events_of, reasoning, text, tool_call
+from client_scripted import reasoning, text, tool_call
+from client_terminal import NOBODY, marsys
 
 from marsys import __version__
-from marsys.v1 import ErrorReason, Model, ModelError, ModelState, Usage
-
-NOBODY = "127.0.0.1:9"
-LISTED = [
-    Model(name="tiny", provider="huggingface", state=ModelState.MODEL_STATE_READY),
-    Model(name="big", provider="huggingface", state=ModelState.MODEL_STATE_LOADING),
-]
-LISTED[0].context_length = 2048
-
-
-def marsys(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "MARSYS_API_TARGET": NOBODY, "MARSYS_LOCAL_TARGET": NOBODY}
-    environment.update(options.pop("env", {}))
-    options.setdefault("stdin", subprocess.DEVNULL)
-    if "input" in options:
-        del options["stdin"]
-    return subprocess.run(
-        [sys.executable, "-m", "marsys.cli", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        **options,
-    )
-
-
-@pytest.fixture
-def local(service):
-    """The scripted service in the place of local_inference_service."""
-    service.listed = LISTED
-    return {"MARSYS_LOCAL_TARGET": service.address}
+from marsys.v1 import Cost, ErrorReason, FinishReason, ModelError, Usage
 
 
 def test_version():
@@ -56,7 +22,7 @@ def test_version():
 
 def test_help_names_the_commands():
     result = marsys("--help")
-    for command in ("serve", "chat", "models", "health"):
+    for command in ("serve", "chat", "models", "ps", "load", "unload", "health", "oauth"):
         assert command in result.stdout
 
 
@@ -76,39 +42,16 @@ def test_health(service, options, word, status):
     assert (result.stdout.strip(), result.returncode) == (word, status)
 
 
+def test_health_by_name_as_json(local):
+    result = marsys("health", "local", "--json", env=local)
+    target = local["MARSYS_LOCAL_TARGET"]
+    assert json.loads(result.stdout) == {"target": target, "service": "", "status": "SERVING"}
+
+
 def test_health_of_nobody():
     result = marsys("health")
     assert result.returncode == 1
     assert f"no service answers at {NOBODY}" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-# models
-
-
-def test_models(local, service):
-    result = marsys("models", env=local)
-    assert result.returncode == 0
-    assert [line.split() for line in result.stdout.splitlines()] == [
-        ["service", "model", "provider", "state", "context"],
-        ["local", "tiny", "huggingface", "ready", "2048"],
-        ["local", "big", "huggingface", "loading"],
-    ]
-    assert f"api: no service answers at {NOBODY}" in result.stderr
-
-
-def test_models_as_json(local):
-    rows = json.loads(marsys("models", "--json", env=local).stdout)
-    assert [(row["service"], row["name"], row["state"]) for row in rows] == [
-        ("local", "tiny", "ready"),
-        ("local", "big", "loading"),
-    ]
-
-
-def test_models_of_nobody():
-    result = marsys("models")
-    assert result.returncode == 1
-    assert result.stderr.count("no service answers") == 2
     assert "Traceback" not in result.stderr
 
 
@@ -147,6 +90,71 @@ def test_a_question_from_a_pipe(local, service):
     service.say(text("Hi"))
     assert marsys("chat", "-m", "tiny", input="from the pipe\n", env=local).stdout == "Hi\n"
     assert service.requests[0].messages[0].parts[0].text.text == "from the pipe"
+
+
+def test_what_is_piped_in_goes_before_the_question(local, service):
+    service.say(text("Hi"))
+    marsys("chat", "-m", "tiny", "What is it?", input="a file\n", env=local)
+    marsys("chat", "-m", "tiny", "-", input="a question\n", env=local)
+    asked = [request.messages[0].parts[0].text.text for request in service.requests]
+    assert asked == ["a file\n\nWhat is it?", "a question"]
+
+
+def test_the_model_of_the_environment(local, service):
+    service.say(text("Hi"))
+    marsys("chat", "Hello", env={**local, "MARSYS_MODEL": "big"})
+    assert service.requests[0].model == "big"
+
+
+def test_the_status_line_tells_of_cost_thinking_and_a_cut(local, service):
+    service.say(
+        text("Hi"),
+        usage=Usage(
+            input_tokens=9,
+            output_tokens=8,
+            reasoning_tokens=5,
+            cache_read_tokens=4,
+            total_tokens=17,
+        ),
+        cost=Cost(nano_usd=1_250_000),
+        finish=FinishReason.FINISH_REASON_LENGTH,
+    )
+    said = marsys("chat", "-m", "tiny", "Hello", env=local).stderr
+    assert "9 tokens in (4 cached), 8 out (5 thinking) · $0.0013 · " in said
+    assert "cut off at the token limit" in said
+
+
+def test_thinking_may_be_hidden(local, service):
+    service.say(reasoning("Hm."), text("Hi"))
+    shown = marsys("chat", "-m", "tiny", "Hello", env=local)
+    hidden = marsys("chat", "-m", "tiny", "--hide-thinking", "Hello", env=local)
+    assert "thinking: Hm.\n" in shown.stderr
+    assert "Hm." not in hidden.stderr
+    assert shown.stdout == hidden.stdout == "Hi\n"
+
+
+def test_no_colours_in_pipes(local, service):
+    service.say(reasoning("Hm."), text("Hi"))
+    for arguments in (["chat", "-m", "tiny", "Hello"], ["models"], ["ps"]):
+        result = marsys(*arguments, env={**local, "TERM": "xterm-256color"})
+        assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_a_pipe_that_is_closed_early_is_no_fault(local, service):
+    service.say(text("word " * 50_000))
+    command = f"{sys.executable} -m marsys.cli chat -m tiny Hello | head -c 4"
+    environment = {**os.environ, "MARSYS_API_TARGET": NOBODY, **local}
+    result = subprocess.run(
+        ["sh", "-c", command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.stdout == "word"
+    assert "Traceback" not in result.stderr
+    assert "Exception" not in result.stderr
 
 
 def test_a_name_that_is_not_local_goes_to_the_api(service):
@@ -190,6 +198,32 @@ def test_errors_are_a_line_and_the_next_step(local, service):
     assert result.stderr.splitlines() == ["marsys: busy", "        Wait. (request req-failed)"]
 
 
+def test_a_missing_key_is_named(service):
+    service.fail(
+        ModelError(
+            reason=ErrorReason.ERROR_REASON_AUTHENTICATION_FAILED,
+            message="there is no API key for xai",
+            provider="xai",
+        )
+    )
+    result = marsys("chat", "-m", "xai/grok-4", "Hello", env={"MARSYS_API_TARGET": service.address})
+    assert "Set XAI_API_KEY" in result.stderr
+
+
+def test_bytes_that_are_no_text(local):
+    command = [sys.executable, "-m", "marsys.cli", "chat", "-m", "tiny"]
+    result = subprocess.run(
+        command,
+        input=b"\xff\xfe\x00",
+        env={**os.environ, **local},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert b"UTF-8" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
@@ -199,6 +233,10 @@ def test_errors_are_a_line_and_the_next_step(local, service):
         (["--api", "Hello"], 1, "needs a model"),
         (["-m", "a/b", "--target", "nonsense", "Hello"], 1, "is no target"),
         ([], 2, "no question"),
+        (["--json"], 2, "no question"),
+        (["-m", "a/b", "--image", "/nope.png", "Hello"], 1, "no such file"),
+        (["-m", "a/b", "--tools", "/nope.py", "Hello"], 1, "/nope.py is no Python file"),
+        (["-m", "a/b", "Hello"], 1, "no service answers"),
     ],
 )
 def test_wrong_use(arguments, status, said):
@@ -206,186 +244,6 @@ def test_wrong_use(arguments, status, said):
     assert result.returncode == status
     assert said in result.stderr
     assert "Traceback" not in result.stderr
-
-
-# chat, a conversation on a terminal
-
-
-class Terminal:
-    """The command on a pseudo-terminal."""
-
-    def __init__(self, *arguments: str, env: dict[str, str]) -> None:
-        pid, self.fd = pty.fork()
-        if pid == 0:
-            os.environ.update({"MARSYS_API_TARGET": NOBODY, "TERM": "dumb", **env})
-            os.execv(sys.executable, [sys.executable, "-m", "marsys.cli", *arguments])
-        self.pid = pid
-        self.seen = ""
-
-    def wait_for(self, words: str) -> None:
-        """Read until the words have come; what came before them is forgotten."""
-        end = time.monotonic() + 60
-        while words not in self.seen:
-            assert time.monotonic() < end, self.seen
-            self.seen += os.read(self.fd, 65536).decode()
-        self.seen = self.seen[self.seen.index(words) + len(words) :]
-
-    def type(self, keys: str) -> None:
-        os.write(self.fd, keys.encode())
-
-    def status(self) -> int:
-        try:
-            while os.read(self.fd, 65536):
-                pass
-        except OSError:  # the other end is closed
-            pass
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
-def test_a_conversation(local, service):
-    service.say(text("First answer."))
-    service.hang(after=events_of(text("Second answer."))[:3])
-    service.say(text("Third answer."))
-    terminal = Terminal("chat", "-m", "tiny", "-s", "Be brief.", env=local)
-    terminal.wait_for("> ")
-    terminal.type("one\n")
-    terminal.wait_for("First answer.")
-    terminal.wait_for("> ")
-    terminal.type("two\n")
-    terminal.wait_for("Second ")
-    terminal.type("\x03")  # Ctrl-C stops the answer ...
-    terminal.wait_for("interrupted")
-    terminal.wait_for("> ")
-    terminal.type("three\n")  # ... and the session goes on
-    terminal.wait_for("Third answer.")
-    terminal.wait_for("> ")
-    terminal.type("/help\n")
-    terminal.wait_for("/clear")
-    terminal.wait_for("> ")
-    terminal.type("/clear\n")
-    terminal.wait_for("forgotten")
-    terminal.wait_for("> ")
-    terminal.type("four\n")
-    terminal.wait_for("Third answer.")
-    terminal.wait_for("> ")
-    terminal.type("\x04")
-    assert terminal.status() == 0
-
-    def said(index: int) -> list[str]:
-        return [message.parts[0].text.text for message in service.requests[index].messages]
-
-    assert said(2) == ["Be brief.", "one", "First answer.", "two", "Second ", "three"]
-    assert said(3) == ["Be brief.", "four"]
-
-
-def test_a_failed_turn_leaves_the_conversation_as_it_was(local, service):
-    service.fail(ModelError(reason=ErrorReason.ERROR_REASON_OVERLOADED, message="busy"))
-    service.say(text("Hi."))
-    terminal = Terminal("chat", "-m", "tiny", env=local)
-    terminal.wait_for("> ")
-    terminal.type("one\n")
-    terminal.wait_for("busy")
-    terminal.wait_for("> ")
-    terminal.type("two\n")
-    terminal.wait_for("Hi.")
-    terminal.wait_for("> ")
-    terminal.type("/quit\n")
-    assert terminal.status() == 0
-    assert len(service.requests[1].messages) == 1
-
-
-# serve, with stand-ins for the services
-
-
-STAND_IN = """
-import os, signal, sys, time
-def say(*words):
-    os.write(1, (" ".join(words) + "\\n").encode())  # in one piece: two processes share the pipe
-def stop(number, frame):
-    say("stopped by", signal.Signals(number).name)
-    sys.exit(0)
-signal.signal(signal.SIGINT, stop)
-signal.signal(signal.SIGTERM, stop)
-say(__spec__.name.split(".")[0], *sys.argv[1:])
-if "--fail" in sys.argv:
-    sys.exit(7)
-time.sleep(60)
-"""
-
-
-@pytest.fixture
-def stand_ins(tmp_path: Path, monkeypatch) -> dict[str, str]:
-    for name in ("api_service", "local_inference_service"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").touch()
-        (tmp_path / name / "__main__.py").write_text(STAND_IN)
-    for name in ("torch", "transformers", "aiohttp", "grpc_health", "pydantic_settings"):
-        (tmp_path / f"{name}.py").touch()
-    paths = [str(Path(path).resolve()) for path in sys.path if path]
-    monkeypatch.chdir(tmp_path)  # what lies here is imported before the real ones
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *paths])}
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_all_hands_signals_on(stand_ins, number):
-    command = [sys.executable, "-m", "marsys.cli", "serve", "all", "--api-address", "127.0.0.1:0"]
-    process = subprocess.Popen(
-        [*command, "--model", "tiny", "--", "--log-level", "debug"],
-        env=stand_ins,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    started = sorted([process.stdout.readline().strip(), process.stdout.readline().strip()])
-    assert started == [
-        "api_service --address 127.0.0.1:0 --log-level debug",
-        "local_inference_service --model tiny --log-level debug",
-    ]
-    process.send_signal(number)
-    assert process.stdout.read().splitlines() == [f"stopped by {number.name}"] * 2
-    assert process.wait(30) == 0
-
-
-def test_serve_passes_on_the_exit_status(stand_ins):
-    result = subprocess.run(
-        [sys.executable, "-m", "marsys.cli", "serve", "local", "--", "--fail"],
-        env=stand_ins,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 7
-    assert result.stdout == "local_inference_service --fail\n"
-
-
-def test_when_one_service_ends_so_does_the_other(stand_ins, tmp_path):
-    (tmp_path / "api_service" / "__main__.py").write_text("import sys; sys.exit(3)")
-    result = subprocess.run(
-        [sys.executable, "-m", "marsys.cli", "serve", "all"],
-        env=stand_ins,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 3
-
-
-def test_serve_names_the_missing_extra(tmp_path):
-    hidden = (
-        "import importlib.util, sys\n"
-        "real = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name: None if name == 'aiohttp' else real(name)\n"
-        "sys.argv = ['marsys', 'serve', 'api']\n"
-        "from marsys.cli import main\n"
-        "main()\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", hidden], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert result.returncode == 1
-    assert "pip install 'marsys-models[api]'" in result.stderr
 
 
 def test_chat_says_that_a_chosen_target_does_not_answer():

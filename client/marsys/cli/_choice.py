@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Chooser:
             name = _first_ready(listed)
         elif name not in known and Path(name).expanduser().is_dir():
             # The service's working directory is another.
-            return self._local(str(Path(name).expanduser().absolute()))
+            return self._local(os.path.abspath(Path(name).expanduser()))
         if self._use_local or name in known:
             return self._local(name)
         if "/" not in name and self._target and listed is None:

@@ -7,14 +7,15 @@ from typing import Any
 
 import typer
 from google.protobuf.json_format import MessageToDict
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from marsys.cli._terminal import plain
 from marsys.v1 import Backend, LoadOptions, Model, ModelClass, ModelState
 
 _GAP = 2
+_NUMBERS = ("context", "memory")
 _STYLES = {"ready": "green", "loading": "yellow", "unloading": "yellow", "failed": "red"}
 
 
@@ -44,18 +45,21 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
     if not rows:
         return
     console = Console(highlight=False)
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
     shown = len(columns)
     if console.is_terminal:
         while shown > 1 and sum(widths[:shown]) + _GAP * (shown - 1) > console.width:
             shown -= 1
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
-    for column in columns[:shown]:
-        right = column in ("context", "memory")
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(plain(cell), style=_STYLES.get(cell, "")) for cell in row[:shown]))
-    console.print(table, width=max(sum(widths) + _GAP * shown, console.width), crop=False)
+    for number, row in enumerate([columns, *rows]):
+        line = Text()
+        for column, cell, width in zip(columns[:shown], row, widths, strict=False):
+            cell = plain(cell)
+            space = " " * (width - cell_len(cell))
+            style = "bold" if number == 0 else _STYLES.get(cell, "")
+            line.append(space if column in _NUMBERS else "").append(cell, style)
+            line.append(("" if column in _NUMBERS else space) + " " * _GAP)
+        line.rstrip()
+        console.print(line, soft_wrap=True)
 
 
 def state(model: Model) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,7 +79,7 @@ def load(
         "engine_options": _object(engine_options),
     }
     if Path(model).expanduser().is_dir():
-        model = str(Path(model).expanduser().absolute())  # the service works elsewhere
+        model = os.path.abspath(Path(model).expanduser())  # the service works elsewhere
     began = time.monotonic()
     loaded = Model(name=model)
     stages: set[int] = set()

@@ -37,7 +37,8 @@ def ps(
     print_table(["model", "state", "backend", "kind", "memory", "context"], [*map(_row, models)])
     for model in models:
         if model.HasField("error"):
-            dim(f"{model.name}: {model.error.message}")
+            told = model.error.message
+            dim(told if model.name in told else f"{model.name}: {told}")
     if not models:
         dim("no model is loaded; load one: marsys load MODEL")
 
