@@ -50,8 +50,11 @@ def test_models_as_json(local):
 
 def test_models_by_name_and_provider(local):
     assert rows(marsys("models", "BI", env=local).stdout)[1:] == [["big", "local", "loading"]]
+    only = marsys("models", "--provider", "huggingface", env=local)
+    assert (len(rows(only.stdout)), only.stderr) == (3, "")
     result = marsys("models", "--provider", "openai", "--json", env=local)
-    assert json.loads(result.stdout) == []
+    assert (json.loads(result.stdout), result.returncode) == ([], 1)
+    assert "local" not in result.stderr.replace("marsys serve", "")
 
 
 def test_models_of_nobody():

@@ -11,7 +11,7 @@ from marsys.cli._services import local, models_or_none
 from marsys.cli._waiting import Waiting
 from marsys.models import BaseAPIModel, BaseLocalModel
 from marsys.models.api import KEY_VARIABLES
-from marsys.v1 import Model, ModelState
+from marsys.v1 import LoadModelResponse, LoadStage, Model, ModelState
 
 BACKENDS = ("huggingface", "vllm")
 
@@ -94,12 +94,12 @@ class Chooser:
         return BaseAPIModel(model_name=name, target=self._target, **self._knobs)
 
     def _local(self, name: str) -> BaseLocalModel:
-        return BaseLocalModel(
-            name,
-            target=self._target,
-            on_load=lambda response: self._waiting.loading(name, response),
-            **self._knobs,
-        )
+        def watch(response: LoadModelResponse) -> None:
+            self._waiting.loading(name, response)
+            if response.stage == LoadStage.LOAD_STAGE_READY:
+                self._waiting.spin(name)  # for its first words
+
+        return BaseLocalModel(name, target=self._target, on_load=watch, **self._knobs)
 
 
 def _first_ready(listed: list[Model] | None) -> str:

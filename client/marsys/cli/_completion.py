@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from marsys.agents.exceptions import AgentFrameworkError
+from marsys.cli._choice import BACKENDS
 from marsys.cli._services import Service, api, local
 from marsys.models.api import KEY_VARIABLES
 
@@ -34,8 +35,8 @@ def local_names(incomplete: str) -> list[str]:
 
 
 def provider_names(incomplete: str) -> list[str]:
-    """Providers of api_service."""
-    return [name for name in PROVIDERS if name.startswith(incomplete)]
+    """Providers of api_service, and backends of local_inference_service."""
+    return [name for name in (*PROVIDERS, *BACKENDS) if name.startswith(incomplete)]
 
 
 def _of(connect: Callable[[], Service], provider: str, incomplete: str) -> list[str]:

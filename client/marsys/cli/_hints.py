@@ -18,6 +18,8 @@ def next_step(error: AgentFrameworkError) -> str:
         return error.suggestion
     if error.reason == "INVALID_REQUEST" and error.grpc_code is None:
         return ""  # found here: the message says it all
+    if error.reason == "UNIMPLEMENTED":
+        return "Only local_inference_service does that; name it with --target."
     if error.reason == "UNAUTHENTICATED":
         return "Set MARSYS_TOKEN to the service's token."
     if error.reason == "AUTHENTICATION_FAILED":
@@ -31,8 +33,6 @@ def next_step(error: AgentFrameworkError) -> str:
 
 def _key(provider: str) -> str:
     variables = KEY_VARIABLES.get(provider)
-    if provider.endswith("-oauth"):
-        return "See: marsys oauth status"
     if not variables:
         return ""
     if any(os.environ.get(variable) for variable in variables):

@@ -11,17 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from marsys.agents.exceptions import ModelConfigurationError
 from marsys.cli._history import History
 from marsys.cli._terminal import dim
-
-readline: ModuleType | None
-try:
-    import readline
-except ImportError:  # Windows: its console edits lines itself
-    readline = None
 
 _QUOTES = '"""'
 
@@ -45,10 +38,10 @@ class Prompt:
         # Without a terminal on both sides Python's input() edits nothing, and prompts into what
         # may be a file.
         self._edits = sys.stdin.isatty() and sys.stdout.isatty()
-        if readline is not None and self._edits:
-            _set_up(readline, complete)
-            for entry in history.entries() if history else []:
-                readline.add_history(entry)
+        self._readline = _readline(complete) if self._edits else None
+        if self._readline is not None and history is not None:
+            for entry in history.entries():
+                self._readline.add_history(entry)
 
     def read(self, prompt: str) -> str:
         """One entry, without the marks that hold its lines together.
@@ -110,8 +103,8 @@ class Prompt:
         if not text.strip() or text == self._last:
             return
         self._last = text
-        if readline is not None and self._edits:
-            readline.add_history(text)
+        if self._readline is not None:
+            self._readline.add_history(text)
         if self._history is not None:
             try:
                 self._history.add(text)
@@ -120,16 +113,28 @@ class Prompt:
                 self._history = None
 
 
-def _set_up(library: Any, complete: Callable[[str, str], list[str]] | None) -> None:
-    library.set_auto_history(False)  # entries, not lines
-    uses_libedit = "libedit" in (library.__doc__ or "")
+def _readline(complete: Callable[[str, str], list[str]] | None) -> ModuleType | None:
+    """The line editor of Python's input(), set up; None on Windows, whose console edits lines."""
+    try:
+        import readline
+    except ImportError:
+        return None
+    readline.set_auto_history(False)  # entries, not lines
+    uses_libedit = "libedit" in (readline.__doc__ or "")
     if not uses_libedit:
         # Python turns it off; with it a pasted newline is text and doesn't send half the paste.
-        library.parse_and_bind("set enable-bracketed-paste on")
-    if complete is None:
-        return
-    library.set_completer_delims(" \t\n")
-    library.parse_and_bind("bind ^I rl_complete" if uses_libedit else "tab: complete")
+        readline.parse_and_bind("set enable-bracketed-paste on")
+    if complete is not None:
+        readline.set_completer_delims(" \t\n")
+        readline.parse_and_bind("bind ^I rl_complete" if uses_libedit else "tab: complete")
+        readline.set_completer(_completer(complete, readline.get_line_buffer))
+    return readline
+
+
+def _completer(
+    complete: Callable[[str, str], list[str]], line: Callable[[], str]
+) -> Callable[[str, int], str | None]:
+    """The form in which readline asks: for one candidate after the other."""
     found: list[str] = []
 
     def completer(word: str, state: int) -> str | None:
@@ -137,7 +142,7 @@ def _set_up(library: Any, complete: Callable[[str, str], list[str]] | None) -> N
         if state == 0:
             found = []
             with suppress(Exception):  # a completion that fails completes nothing
-                found = complete(library.get_line_buffer(), word)
+                found = complete(line(), word)
         return found[state] if state < len(found) else None
 
-    library.set_completer(completer)
+    return completer

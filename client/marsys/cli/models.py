@@ -7,11 +7,17 @@ from typing import Annotated
 import typer
 
 from marsys.agents.exceptions import ModelAPIError
+from marsys.cli._choice import BACKENDS
 from marsys.cli._completion import provider_names
 from marsys.cli._listing import context, facts, print_json, print_table, state
 from marsys.cli._services import Service, api, local
 from marsys.cli._terminal import dim, failures, say_error
 from marsys.v1 import Model
+
+_NOTHING = {
+    "local": "no such model is loaded; load one: marsys load MODEL",
+    "api": "no such model; a provider's are listed once the service has its key",
+}
 
 
 def models(
@@ -37,22 +43,17 @@ def models(
     """List the models that may be asked. Exit status 1 where neither service answers."""
     found: list[tuple[Service, list[Model]]] = []
     with failures():
-        for service in (local(local_target), api(api_target)):
+        services = [local(local_target), api(api_target)]
+        if provider:
+            services = services[:1] if provider in BACKENDS else services[1:]
+        for service in services:
             try:
-                # A provider that only one of the two knows is no error of the other.
-                listed = service.models(provider=provider if service.name == "api" else "")
+                listed = service.models(provider=provider)
             except ModelAPIError as error:
-                if provider and error.reason == "INVALID_MODEL":
-                    listed = []
-                else:
-                    error.message = f"{service.name}: {error.message}"
-                    say_error(error)
-                    continue
-            wanted = [
-                model
-                for model in listed
-                if words.lower() in model.name.lower() and provider in ("", model.provider)
-            ]
+                error.message = f"{service.name}: {error.message}"
+                say_error(error)
+                continue
+            wanted = [model for model in listed if words.lower() in model.name.lower()]
             found.append((service, wanted))
     pairs = [(service, model) for service, listed in found for model in listed]
     if as_json:
@@ -61,7 +62,7 @@ def models(
         _print(pairs)
         for service, listed in found:
             if not listed:
-                dim(f"{service.name}: no models{' of that kind' if words or provider else ''}")
+                dim(f"{service.name}: {_NOTHING[service.name]}")
     if not found:
         raise typer.Exit(1)
 
