@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from marsys.cli._terminal import dim, plain, to_stderr
+from marsys.cli._terminal import dim, plain, say, to_stderr
 from marsys.cli._waiting import Waiting
 from marsys.models._stream import ResponseStream
 
@@ -97,13 +97,13 @@ def tell_call(call: dict[str, Any]) -> None:
     """Show that the model calls a tool."""
     name, arguments = call["function"]["name"], call["function"]["arguments"]
     text = Text("→ ", style="cyan").append(plain(name), style="cyan")
-    to_stderr().print(text.append(f"({_short(_compact(arguments))})", style="dim"))
+    say(text.append(f"({_short(_compact(arguments))})", style="dim"))
 
 
 def tell_result(content: str, *, failed: bool) -> None:
     """Show what a tool gave back."""
     text = Text("← ", style="red" if failed else "cyan")
-    to_stderr().print(text.append(_short(content), style="dim"))
+    say(text.append(_short(content), style="dim"))
 
 
 def _compact(arguments: str) -> str:

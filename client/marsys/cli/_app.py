@@ -18,6 +18,7 @@ app = typer.Typer(
     help="One gRPC contract for every language model, remote or local.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its boxes cut options and words on a terminal of 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -44,4 +45,4 @@ app.command()(load)
 app.command()(unload)
 app.command()(health)
 app.add_typer(serve, name="serve")
-app.add_typer(oauth, name="oauth")
+app.add_typer(oauth, name="oauth", short_help="Manage logins that stand in for API keys.")

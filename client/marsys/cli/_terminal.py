@@ -12,6 +12,7 @@ from typing import NoReturn
 import grpc
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from marsys.agents.exceptions import AgentFrameworkError, ModelAPIError
@@ -35,15 +36,23 @@ def to_stderr() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def say(text: Text, indent: int = 0) -> None:
+    """Say something on standard error: wrapped at words on a terminal, one line in a pipe."""
+    console = to_stderr()
+    if console.is_terminal:
+        console.print(Padding(text, (0, 0, 0, indent), expand=False), soft_wrap=False)
+    else:
+        console.print(Text(" " * indent).append(text))
+
+
 def dim(text: str) -> None:
     """Say something by the way."""
-    to_stderr().print(Text(plain(text), style="dim"))
+    say(Text(plain(text), style="dim"))
 
 
 def say_error(error: AgentFrameworkError) -> None:
     """An error in one line, and the next step in another where one is known."""
-    console = to_stderr()
-    console.print(Text.assemble(("marsys: ", "bold red"), plain(error.message)))
+    say(Text.assemble(("marsys: ", "bold red"), plain(error.message)))
     action = next_step(error)
     # Where the caller is at fault there is nothing to look up in the service's log.
     blames_caller = isinstance(error, ModelAPIError) and error.grpc_code in _CALLERS
@@ -51,7 +60,7 @@ def say_error(error: AgentFrameworkError) -> None:
     if request_id and not blames_caller:
         action = f"{action} (request {request_id})" if action else f"request {request_id}"
     if action:
-        console.print(Text(f"        {plain(action)}", style="dim"))
+        say(Text(plain(action), style="dim"), indent=8)
 
 
 def fail(message: str, action: str = "") -> NoReturn:

@@ -39,6 +39,7 @@ def chat(
         typer.Option(
             "--model",
             "-m",
+            metavar="NAME",
             envvar="MARSYS_MODEL",
             autocompletion=model_names,
             help="Model: a local one, or provider/model. Default: the first that is loaded.",
@@ -47,7 +48,12 @@ def chat(
     system: Annotated[str | None, typer.Option("--system", "-s", help="Instructions.")] = None,
     image: Annotated[
         list[str] | None,
-        typer.Option("--image", "-i", help="Image to ask about: path or URL. May be repeated."),
+        typer.Option(
+            "--image",
+            "-i",
+            metavar="PATH",
+            help="Image to ask about: path or URL. May be repeated.",
+        ),
     ] = None,
     tools: Annotated[
         Path | None,

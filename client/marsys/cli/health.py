@@ -27,7 +27,10 @@ def health(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Ask whether a service is healthy: exit status 0 only where it says SERVING."""
+    """Ask whether a service is healthy.
+
+    Exit status 0 only where it says SERVING.
+    """
     with failures():
         known = {"api": api, "local": local}
         connection = known[target]().connection if target in known else api(target).connection

@@ -66,7 +66,10 @@ def load(
     target: Target = None,
     as_json: AsJson = False,
 ) -> None:
-    """Load a local model and show how it goes. Ctrl-C stops watching; the load goes on."""
+    """Load a local model and show how it goes.
+
+    Ctrl-C stops watching; the load goes on.
+    """
     options: dict[str, Any] = {
         "revision": revision,
         "torch_dtype": torch_dtype,

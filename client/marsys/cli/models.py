@@ -40,7 +40,10 @@ def models(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the models that may be asked. Exit status 1 where neither service answers."""
+    """List the models that may be asked.
+
+    Exit status 1 where neither service answers.
+    """
     found: list[tuple[Service, list[Model]]] = []
     with failures():
         services = [local(local_target), api(api_target)]

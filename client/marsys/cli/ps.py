@@ -28,7 +28,10 @@ def ps(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the local models that are loaded, being loaded, or failed; memory is of the weights."""
+    """Show which local models are loaded.
+
+    Also those being loaded and those that failed. Memory is of the weights.
+    """
     with failures():
         models = local(target).models()
     if as_json:

@@ -25,7 +25,9 @@ _SERVICES = {
 }
 _PAUSE = 0.1  # seconds between two looks at the children
 
-serve = typer.Typer(help="Start a service, or both, and keep them until Ctrl-C.")
+serve = typer.Typer(
+    help="Start a service, or both, and keep them until Ctrl-C.", no_args_is_help=True
+)
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 ApiAddress = Annotated[
