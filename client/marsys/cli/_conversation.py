@@ -9,7 +9,7 @@ from marsys.agents.exceptions import ModelError
 from marsys.cli._answer import AnswerScreen, tell_call, tell_result
 from marsys.cli._choice import Chooser
 from marsys.cli._tally import Tally
-from marsys.cli._terminal import dim
+from marsys.cli._terminal import dim, to_stderr
 from marsys.cli._waiting import Waiting
 from marsys.models.response import HarmonizedResponse
 
@@ -141,7 +141,7 @@ class Conversation:
                     function = call["function"]
                     content, failed = self.tools.call(function["name"], function["arguments"])
                 except KeyboardInterrupt:
-                    dim("")  # the terminal has shown ^C
+                    to_stderr().print()  # the terminal has shown ^C
                     content, failed, stopped = _STOPPED, True, True
             if self.tools is not None:
                 tell_result(content, failed=failed)
