@@ -56,7 +56,7 @@ def call(name: str, arguments: str, call_id: str = "c") -> dict[str, Any]:
 
 
 def test_what_the_model_is_told() -> None:
-    definition: Any = Function(weather, "tools[0]").definition
+    definition: Any = Function(weather, "tools[0]").definition["function"]
     assert definition["name"] == "weather"
     assert definition["description"] == "Tell the weather.\n\nOver several lines."
     schema = definition["parameters"]
@@ -88,12 +88,12 @@ def test_other_docstrings() -> None:
     def bare(a, b=2):
         return a, b
 
-    schema: Any = Function(sphinx, "t").definition["parameters"]
+    schema: Any = Function(sphinx, "t").definition["function"]["parameters"]
     assert [prop["description"] for prop in schema["properties"].values()] == [
         "the first",
         "the second of them",
     ]
-    told: Any = Function(bare, "t").definition
+    told: Any = Function(bare, "t").definition["function"]
     assert (told["description"], told["parameters"]["required"]) == ("", ["a"])
 
 
@@ -154,7 +154,7 @@ def test_methods_and_objects() -> None:
 
     counter = Counter()
     functions, definitions = split_tools([counter.add, {"name": "other"}])
-    assert [definition["name"] for definition in definitions] == ["add", "other"]
+    assert [each.get("function", each)["name"] for each in definitions] == ["add", "other"]
     (result,) = run_calls(functions, [call("add", '{"n": 3}')])
     assert (result.content, counter.count) == ("3", 3)
 

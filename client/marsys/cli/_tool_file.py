@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib.util
 import inspect
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError, validate_call
-from pydantic.errors import PydanticUserError
-
-from marsys.agents.exceptions import ModelConfigurationError
+from marsys.agents.exceptions import ModelAPIError, ModelConfigurationError
+from marsys.models._calls import run_calls
+from marsys.models._functions import split_tools
 
 
 class ToolFile:
@@ -32,8 +29,10 @@ class ToolFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._functions = _functions(path)
-        self.definitions = [_definition(function, path) for function in self._functions.values()]
+        try:
+            self._functions, self.definitions = split_tools(list(_functions(path).values()))
+        except ModelAPIError as error:
+            raise _wrong(f"{path}: {error.message.removeprefix(f'{error.field}: ')}") from None
 
     @property
     def names(self) -> list[str]:
@@ -50,29 +49,12 @@ class ToolFile:
         Returns:
             The result as text (JSON where it's no str), and whether it failed.
         """
-        function = self._functions.get(name)
-        if function is None:
+        if name not in self._functions:
             return f"there is no tool {name!r}; there are: {', '.join(self.names)}", True
-        try:
-            given = json.loads(arguments or "{}")
-        except ValueError as error:
-            return f"the arguments are no JSON: {error}", True
-        if not isinstance(given, dict):
-            return "the arguments must be a JSON object", True
-        try:
-            with contextlib.redirect_stdout(sys.stderr):
-                result = validate_call(function)(**given)
-                if inspect.isawaitable(result):
-                    result = asyncio.run(_wait(result))
-        except ValidationError as error:
-            return _wrong_arguments(error), True
-        except (Exception, SystemExit) as error:
-            return f"{type(error).__name__}: {error}", True
-        return _as_text(result), False
-
-
-async def _wait(result: Any) -> Any:
-    return await result
+        call = {"id": "", "function": {"name": name, "arguments": arguments}}
+        with contextlib.redirect_stdout(sys.stderr):
+            (result,) = run_calls(self._functions, [call])
+        return result.content, result.is_error
 
 
 def _functions(path: Path) -> dict[str, Callable[..., Any]]:
@@ -101,36 +83,6 @@ def _functions(path: Path) -> dict[str, Callable[..., Any]]:
     if not found:
         raise _wrong(f"{path} defines no public function")
     return found
-
-
-def _definition(function: Callable[..., Any], path: Path) -> dict[str, Any]:
-    name = function.__name__
-    try:
-        adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, function))
-        schema = adapter.json_schema()
-    except (PydanticUserError, NameError) as error:
-        raise _wrong(f"{path}: {name}: {str(error).splitlines()[0]}") from None
-    if schema.get("type") != "object":
-        raise _wrong(f"{path}: {name}: its parameters must have names (no *args, no `/`)")
-    facts = {"name": name, "description": inspect.getdoc(function) or "", "parameters": schema}
-    return {"type": "function", "function": facts}
-
-
-def _as_text(result: Any) -> str:
-    if isinstance(result, str):
-        return result
-    try:
-        return TypeAdapter(Any).dump_json(result).decode()
-    except ValueError:
-        return str(result)
-
-
-def _wrong_arguments(error: ValidationError) -> str:
-    wrong = [
-        f"{'.'.join(str(step) for step in each['loc'])}: {each['msg']}"
-        for each in error.errors(include_url=False, include_input=False)
-    ]
-    return "wrong arguments: " + "; ".join(wrong)
 
 
 def _wrong(message: str) -> ModelConfigurationError:

@@ -18,14 +18,14 @@ def run_calls(functions: Mapping[str, Function], calls: Sequence[Any]) -> list[R
 
     def run(call: Any) -> Result:
         try:
-            function = functions[call["function"]["name"]]
+            function = functions[_name(call)]
             value = function.call(call["function"]["arguments"])
             return succeeded(call, asyncio.run(awaited(value)) if function.is_async else value)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a tool's exit is not the program's
             return failed(call, error)
 
-    if len(calls) == 1 and not functions[calls[0]["function"]["name"]].is_async:
-        return [run(calls[0])]
+    if len(calls) == 1 and (not _in_loop() or not functions[_name(calls[0])].is_async):
+        return [run(calls[0])]  # here, where Ctrl-C reaches it
     with ThreadPoolExecutor(min(len(calls), _MOST_THREADS), "tool") as threads:
         copies = [contextvars.copy_context() for _ in calls]
         futures = [
@@ -39,12 +39,25 @@ async def arun_calls(functions: Mapping[str, Function], calls: Sequence[Any]) ->
 
     async def run(call: Any) -> Result:
         try:
-            function = functions[call["function"]["name"]]
+            function = functions[_name(call)]
             arguments = call["function"]["arguments"]
             if function.is_async:
                 return succeeded(call, await function.call(arguments))
             return succeeded(call, await asyncio.to_thread(function.call, arguments))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return failed(call, error)
 
     return list(await asyncio.gather(*map(run, calls)))
+
+
+def _name(call: Any) -> str:
+    name: str = call["function"]["name"]
+    return name
+
+
+def _in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -78,11 +78,12 @@ class Function:
             schema = self._arguments.model_json_schema()
         except (PydanticSchemaGenerationError, TypeError, ValueError, NameError) as error:
             why = str(error).splitlines()[0]
-            raise invalid(path, f"{self.name} has parameters without a schema: {why}") from None
+            raise invalid(path, f"{self.name}: its parameters have no schema: {why}") from None
         schema.pop("title", None)
         for prop in schema.get("properties", {}).values():
             prop.pop("title", None)
-        self.definition = {"name": self.name, "description": summary, "parameters": schema}
+        facts = {"name": self.name, "description": summary, "parameters": schema}
+        self.definition = {"type": "function", "function": facts}
 
     def call(self, arguments: str) -> Any:
         """Call it: its result, or an awaitable of it where it is async.
@@ -120,7 +121,7 @@ def split_tools(tools: Any) -> tuple[dict[str, Function], list[Any]]:
     return functions, definitions
 
 
-def failed(call: Mapping[str, Any], error: Exception) -> Result:
+def failed(call: Mapping[str, Any], error: BaseException) -> Result:
     """The result of a call that went wrong, as the model is told."""
     from pydantic import ValidationError
 
@@ -162,15 +163,16 @@ async def awaited(value: Awaitable[Any]) -> Any:
 
 
 def _parameters(function: Callable[..., Any], path: str) -> dict[str, inspect.Parameter]:
+    own = getattr(function, "__name__", type(function).__name__)
     try:
         signature = inspect.signature(function, eval_str=True)
     except (TypeError, ValueError, NameError) as error:
-        raise invalid(path, f"its parameters can't be read: {error}") from None
+        raise invalid(path, f"{own}: its parameters can't be read: {error}") from None
     for name, parameter in signature.parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise invalid(path, f"{name!r} can't be given by name, as models do")
+            raise invalid(path, f"{own}: its parameters must have names, as {name!r} has none")
         if name.startswith("_"):
-            raise invalid(path, f"{name!r} begins with an underscore, which no tool may have")
+            raise invalid(path, f"{own}: {name!r} begins with an underscore, as no parameter may")
     return dict(signature.parameters)
 
 
