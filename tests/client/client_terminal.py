@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -49,6 +50,8 @@ class Terminal:
     def __init__(self, *arguments: str, env: dict[str, str], command: str | None = None) -> None:
         pid, self.fd = pty.fork()
         if pid == 0:
+            # A shell that starts tests in the background has them ignore Ctrl-C.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.environ.update({**_NOWHERE, "TERM": "dumb", **env})
             if command is not None:
                 os.execv("/bin/sh", ["/bin/sh", "-c", command])
