@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
-from grpc_status import rpc_status
 
-from marsys.rpc.status import to_status
+from marsys.rpc.status import to_call_status
 from marsys.v1 import ErrorReason
 from serving.errors import service_error
 
@@ -49,4 +48,4 @@ async def _refuse(request: object, context: grpc.aio.ServicerContext[object, obj
     error = service_error(
         ErrorReason.ERROR_REASON_UNAUTHENTICATED, "the call has no valid bearer token"
     )
-    await context.abort_with_status(rpc_status.to_status(to_status(error.error)))
+    await context.abort_with_status(to_call_status(error.error))

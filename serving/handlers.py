@@ -12,10 +12,9 @@ from contextlib import aclosing
 from typing import Any, NoReturn, TypeVar
 
 import grpc
-from grpc_status import rpc_status
 
 from marsys.rpc.reasons import reason_name
-from marsys.rpc.status import to_status
+from marsys.rpc.status import to_call_status
 from marsys.stream import Fold
 from marsys.v1 import (
     ConverseRequest,
@@ -188,6 +187,5 @@ async def _abort(context: Context, call: Call, error: Exception) -> NoReturn:
         )
     else:
         log.info("%s: %s", reason_name(error.error.reason), error.error.message)
-    status = to_status(error.error, call.request_id)
-    await context.abort_with_status(rpc_status.to_status(status))
+    await context.abort_with_status(to_call_status(error.error, call.request_id))
     raise AssertionError("abort_with_status returned")

@@ -23,12 +23,14 @@ from serving.auth import TokenInterceptor
 from serving.conversation_limits import ConversationLimits
 from serving.drain import Drain
 from serving.handlers import InferenceServicer
+from serving.lifeline import watch_stdin
 from serving.logs import configure_logs
 from serving.settings import ServerSettings, secrets_of, unknown_variables
 from serving.unserved import UnservedOAuthService
 
 log = logging.getLogger(__name__)
 
+_LAST_SECONDS = 5.0  # that a shutdown may take, beside what running calls get
 SERVICES = ("InferenceService", "ModelService", "OAuthService")
 _INFERENCE = f"{v1.inference_service_pb2.DESCRIPTOR.package}.InferenceService"
 
@@ -162,6 +164,8 @@ async def _serve(settings: ServerSettings, app: App) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _on_signal, stopping)
+    if settings.end_with_stdin:
+        watch_stdin(lambda: loop.call_soon_threadsafe(stopping.set), settings.grace + _LAST_SECONDS)
     log.info("settings: %s", settings.shown())
     try:
         server = await start_server(settings, app)

@@ -73,6 +73,12 @@ class ServerSettings(BaseSettings):
         default=None, description="File that gets the bound address once the server listens"
     )
 
+    end_with_stdin: bool = Field(
+        default=False,
+        description="Stop when standard input ends: for a parent that holds a pipe to it, so that "
+        "the service ends with the parent, however that ends",
+    )
+
     @field_validator("address")
     @classmethod
     def _check_address(cls, value: str) -> str:

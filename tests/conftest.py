@@ -15,10 +15,11 @@ settings.load_profile("marsys")
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting or key of the person who runs the tests reaches them."""
+    """No setting or key of the person who runs the tests reaches them; no service is started."""
     for name in os.environ:
         if name.endswith("_API_KEY") or (name.startswith("MARSYS_") and name != "MARSYS_CACHE"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("MARSYS_EMBEDDED", "0")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_status import rpc_status
 
-from marsys.rpc.status import to_status
+from marsys.rpc.status import to_call_status
 from marsys.stream import fold
 from marsys.v1 import (
     Attempt,
@@ -218,7 +217,7 @@ class ScriptedService(InferenceServiceServicer, ModelServiceServicer):
 
 
 async def _abort(context: Any, error: ModelError) -> None:
-    await context.abort_with_status(rpc_status.to_status(to_status(error, "req-failed")))
+    await context.abort_with_status(to_call_status(error, "req-failed"))
 
 
 async def check_health(request: bytes, context: Any) -> bytes:

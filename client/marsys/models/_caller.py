@@ -27,6 +27,7 @@ from marsys.models._steps import (
 )
 from marsys.models._stream import ResponseStream
 from marsys.models.response import HarmonizedResponse, harmonize
+from marsys.rpc.channel import place_of
 from marsys.rpc.connection import Connection
 from marsys.v1 import GenerateRequest, GenerateResponse, GenerationConfig, ModelError
 
@@ -246,7 +247,7 @@ class ModelCaller(ABC):
             except grpc.RpcError as error:
                 failed, again = error, False
             if not again:
-                failure = from_call(failed, self._connection.target, timeout)
+                failure = from_call(failed, place_of(self._connection), timeout)
                 retries = failure.context.get("max_retries", 0)
                 for fact in failure.context["attempts"]:
                     if fact["delay"] is not None:

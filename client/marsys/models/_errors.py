@@ -89,10 +89,14 @@ def from_call(error: grpc.RpcError, target: Target, timeout: float | None = None
         own = own or detail.Is(ModelError.DESCRIPTOR)
     if not own and code is grpc.StatusCode.UNAVAILABLE:
         cause = (error.details() or "").rpartition(": ")[2]  # the rest names gRPC's own steps
-        model_error.message = f"no service answers at {target} ({cause})"
-        model_error.suggested_action = (
-            "Start the service (`marsys serve api` or `marsys serve local`), or set the target."
-        )
+        if target.log:
+            model_error.message = f"the service that was started for this program ended ({cause})"
+            model_error.suggested_action = f"See its log, {target.log}; a new call starts it again."
+        else:
+            model_error.message = f"no service answers at {target} ({cause})"
+            model_error.suggested_action = (
+                "Start the service (`marsys serve api` or `marsys serve local`), or set the target."
+            )
     elif not own and code is grpc.StatusCode.DEADLINE_EXCEEDED and timeout is not None:
         model_error.message = _too_late(timeout)
     return to_exception(model_error, grpc_code=code.name, request_id=request_id)

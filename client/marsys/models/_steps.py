@@ -16,8 +16,9 @@ import grpc
 import grpc.aio
 
 from marsys.models._errors import timed_out
-from marsys.rpc.channel import loop_stubs, sync_stubs
+from marsys.rpc.channel import Stubs, is_placed, loop_stubs, sync_stubs
 from marsys.rpc.connection import Connection
+from marsys.rpc.deferred import DeferredCall
 from marsys.v1 import (
     GenerateRequest,
     LoadModelRequest,
@@ -115,8 +116,13 @@ class SyncDriver:
         self._clock = clock
 
     def start(self, step: Generate) -> Any:
-        """Begin a step without waiting: gRPC's future of its outcome."""
-        return sync_stubs(self._connection).inference.Generate.future(step.request, **self._extras)
+        """Begin a step without waiting: a future of its outcome."""
+
+        def call() -> Any:
+            stub = self._stubs().inference.Generate
+            return stub.future(step.request, **self._extras)
+
+        return call() if is_placed(self._connection) else DeferredCall(call)
 
     def run(self, steps: Steps[T], first: Any = None) -> T:
         """Do all steps.
@@ -143,7 +149,7 @@ class SyncDriver:
         if isinstance(step, Sleep):
             time.sleep(self._clock.at_most(step.seconds))
             return None
-        stubs = sync_stubs(self._connection)
+        stubs = self._stubs()
         if isinstance(step, Generate):
             return stubs.inference.Generate(step.request, **self._extras)
         if isinstance(step, OpenStream):
@@ -155,6 +161,13 @@ class SyncDriver:
             if step.progress is not None:
                 step.progress(last)
         return last
+
+    def _stubs(self) -> Stubs:
+        left = self._clock.left
+        try:
+            return sync_stubs(self._connection, left)
+        except TimeoutError:
+            raise timed_out(self._clock.timeout or 0.0) from None
 
     @property
     def _extras(self) -> dict[str, Any]:
@@ -188,7 +201,7 @@ class LoopDriver:
         if isinstance(step, Sleep):
             await asyncio.sleep(self._clock.at_most(step.seconds))
             return None
-        stubs = await loop_stubs(self._connection)
+        stubs = await self._stubs()
         if isinstance(step, Generate):
             return await stubs.inference.Generate(step.request, **self._extras)
         if isinstance(step, OpenStream):
@@ -205,6 +218,13 @@ class LoopDriver:
             if step.progress is not None:
                 step.progress(last)
         return last
+
+    async def _stubs(self) -> Stubs:
+        left = self._clock.left
+        try:
+            return await loop_stubs(self._connection, left)
+        except TimeoutError:
+            raise timed_out(self._clock.timeout or 0.0) from None
 
     @property
     def _extras(self) -> dict[str, Any]:

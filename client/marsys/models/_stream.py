@@ -13,6 +13,7 @@ from marsys.models._chunks import ChunkReader
 from marsys.models._errors import from_call
 from marsys.models._steps import Clock, LoopDriver, Opened, Steps, SyncDriver
 from marsys.models.response import AttributeDict, HarmonizedResponse
+from marsys.rpc.channel import place_of
 from marsys.rpc.connection import Connection
 
 
@@ -164,6 +165,6 @@ class ResponseStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
         if not isinstance(error, grpc.RpcError):
             raise error
         if not self._reader.finished:
-            failure = from_call(error, self._connection.target, self._timeout)
+            failure = from_call(error, place_of(self._connection), self._timeout)
             failure.context["partial_length"] = self._reader.length
             raise failure from None

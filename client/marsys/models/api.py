@@ -14,6 +14,7 @@ from marsys.models._request import build_request
 from marsys.models._steps import Step
 from marsys.rpc.connection import connect
 from marsys.rpc.target import API_DEFAULT, API_ENV
+from marsys.rpc.tls_files import TlsFiles
 from marsys.v1 import GenerateRequest, ModelError, ProviderTarget
 
 if TYPE_CHECKING:
@@ -64,16 +65,22 @@ class BaseAPIModel(ModelCaller):
             provider's default profile, else where its CLI keeps its login.
         credentials_path: file of the login to use, on the service's machine; wins over
             `oauth_profile`.
-        target: where api_service is. Default: MARSYS_API_TARGET, else 127.0.0.1:50051.
+        target: where api_service is. Default: MARSYS_API_TARGET, else 127.0.0.1:50051; where none
+            answers there, the first call starts one that ends with this process (it needs
+            marsys-models[api]; MARSYS_EMBEDDED=0 turns that off).
         token: the service's token. Default: MARSYS_TOKEN, else none.
+        tls_ca_file, tls_cert_file, tls_key_file: PEM files, for https:// targets: the authority of
+            the service's certificate (default: MARSYS_TLS_CA_FILE, else the system's), and the
+            certificate that the caller shows, with its key (default: MARSYS_TLS_CERT_FILE and
+            MARSYS_TLS_KEY_FILE, else none).
         timeout: how long a call may take in all, in seconds. Default: without end.
         max_retries: most retries of a failed attempt, 0 to 9. Default: 3.
         **kwargs: defaults for the arguments of `run`; unknown ones go to the provider as fields of
             its own request.
 
     Raises:
-        ModelConfigurationError: no model is named, the target can't be read, or a secret would
-            travel in plaintext to another machine.
+        ModelConfigurationError: no model is named, the target can't be read, a file isn't there,
+            or a secret would travel in plaintext to another machine.
     """
 
     def __init__(
@@ -88,11 +95,15 @@ class BaseAPIModel(ModelCaller):
         credentials_path: str | os.PathLike[str] | None = None,
         target: str | None = None,
         token: str | None = None,
+        tls_ca_file: str | os.PathLike[str] | None = None,
+        tls_cert_file: str | os.PathLike[str] | None = None,
+        tls_key_file: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
         max_retries: int | None = None,
         **kwargs: Any,
     ) -> None:
-        connection = connect(target, API_ENV, API_DEFAULT, token)
+        files = TlsFiles(tls_ca_file, tls_cert_file, tls_key_file)
+        connection = connect(target, API_ENV, API_DEFAULT, token, files=files, embedded="api")
         if isinstance(max_tokens, _Default):
             named = provider or model_name.partition("/")[0]
             max_tokens = None if named == _UNLIMITED else int(max_tokens)

@@ -17,6 +17,7 @@ from marsys.models._messages import to_messages
 from marsys.models._steps import Step
 from marsys.models._turn_stream import TurnStream
 from marsys.models.response import AttributeDict, HarmonizedResponse, harmonize
+from marsys.rpc.channel import place_of
 from marsys.rpc.connection import Connection
 from marsys.stream import spoken
 from marsys.v1 import (
@@ -255,7 +256,7 @@ class Conversation:
             try:
                 response: ConverseResponse | None = yield Read()
             except grpc.RpcError as error:
-                raise self._lost(from_call(error, self._connection.target)) from None
+                raise self._lost(from_call(error, place_of(self._connection))) from None
             if response is None:
                 raise self._lost(truncated("the service ended the conversation", 0))
             kind = response.WhichOneof("output")
@@ -337,7 +338,7 @@ class Conversation:
         try:
             return (yield from self._recover(failure, self._template, tried))
         except grpc.RpcError as error:
-            raise from_call(error, self._connection.target, self._timeout) from None
+            raise from_call(error, place_of(self._connection), self._timeout) from None
 
     def _lost(self, error: ModelAPIError) -> ModelAPIError:
         self._drop(politely=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,8 +15,10 @@ from marsys.models._errors import from_call, reason_of
 from marsys.models._request import KNOWN, build_request
 from marsys.models._steps import Clock, Load, LoopDriver, Progress, Sleep, Step, Steps, SyncDriver
 from marsys.models.api import set_knobs
+from marsys.rpc.channel import place_of
 from marsys.rpc.connection import connect
 from marsys.rpc.target import LOCAL_DEFAULT, LOCAL_ENV
+from marsys.rpc.tls_files import TlsFiles
 from marsys.v1 import (
     Backend,
     ErrorReason,
@@ -58,8 +61,13 @@ class BaseLocalModel(ModelCaller):
         max_tokens: most tokens to generate; None: the service's default.
         thinking_budget: most tokens of reasoning; None: the service's default.
         target: where local_inference_service is. Default: MARSYS_LOCAL_TARGET, else
-            127.0.0.1:50052.
+            127.0.0.1:50052; where none answers there, the first call starts one that ends with this
+            process (it needs marsys-models[local]; MARSYS_EMBEDDED=0 turns that off).
         token: the service's token. Default: MARSYS_TOKEN, else none.
+        tls_ca_file, tls_cert_file, tls_key_file: PEM files, for https:// targets: the authority of
+            the service's certificate (default: MARSYS_TLS_CA_FILE, else the system's), and the
+            certificate that the caller shows, with its key (default: MARSYS_TLS_CERT_FILE and
+            MARSYS_TLS_KEY_FILE, else none).
         timeout: how long a call may take in all, loading included, in seconds. Default: without
             end.
         on_load: called with each LoadModelResponse while the model is loaded.
@@ -82,6 +90,9 @@ class BaseLocalModel(ModelCaller):
         *,
         target: str | None = None,
         token: str | None = None,
+        tls_ca_file: str | os.PathLike[str] | None = None,
+        tls_cert_file: str | os.PathLike[str] | None = None,
+        tls_key_file: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
         on_load: Progress | None = None,
         **kwargs: Any,
@@ -93,9 +104,10 @@ class BaseLocalModel(ModelCaller):
                 raise ModelConfigurationError(
                     f"{name}: is not a parameter of local models", field=name
                 )
+        files = TlsFiles(tls_ca_file, tls_cert_file, tls_key_file)
         super().__init__(
             model_name,
-            connect(target, LOCAL_ENV, LOCAL_DEFAULT, token),
+            connect(target, LOCAL_ENV, LOCAL_DEFAULT, token, files=files, embedded="local"),
             {"max_tokens": max_tokens, "thinking_budget": thinking_budget, **kwargs},
             timeout,
         )
@@ -158,7 +170,7 @@ class BaseLocalModel(ModelCaller):
         try:
             yield from self._load()
         except grpc.RpcError as error:
-            raise from_call(error, self._connection.target, clock.timeout) from None
+            raise from_call(error, place_of(self._connection), clock.timeout) from None
 
     def _recover(
         self, error: grpc.RpcError | ModelError, request: GenerateRequest, tried: set[str]

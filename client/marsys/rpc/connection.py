@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from marsys.agents.exceptions import ModelConfigurationError
 from marsys.rpc.target import Target, resolve_target
+from marsys.rpc.tls_files import TlsFiles
 
 _ALLOW = "MARSYS_ALLOW_PLAINTEXT"
+_OFF = ("0", "false", "no", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,18 @@ class Connection:
         target: where the service is.
         token: the service's bearer token; None: none.
         ca_file: PEM file of the CA that signed the service's certificate; None: the system's CAs.
+        cert_file: PEM file of the certificate chain that the caller shows; None: none.
+        key_file: PEM file of its private key.
+        embedded: "api" or "local" where nobody named a target: which service is started as a child
+            process if none answers at the usual one; else empty.
     """
 
     target: Target
     token: str | None = field(default=None, repr=False)
     ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    embedded: str = ""
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -50,7 +58,15 @@ class Connection:
             )
 
 
-def connect(target: str | None, env_var: str, default: str, token: str | None = None) -> Connection:
+def connect(
+    target: str | None,
+    env_var: str,
+    default: str,
+    token: str | None = None,
+    *,
+    files: TlsFiles | None = None,
+    embedded: str = "",
+) -> Connection:
     """The connection that arguments and environment describe. Opens nothing.
 
     Args:
@@ -58,21 +74,28 @@ def connect(target: str | None, env_var: str, default: str, token: str | None = 
         env_var: MARSYS_API_TARGET or MARSYS_LOCAL_TARGET.
         default: the service's usual address.
         token: the service's token; None: MARSYS_TOKEN, else none.
+        files: certificates; None: what the environment says.
+        embedded: "api" or "local": start that service where no target is given and none answers;
+            MARSYS_EMBEDDED=0 keeps it from that.
 
     Raises:
-        ModelConfigurationError: the target can't be read, MARSYS_TLS_CA_FILE names no file, or the
-            token would travel in plaintext to another machine.
+        ModelConfigurationError: the target can't be read, a file isn't there, a certificate comes
+            without its key or with a plaintext target, or the token would travel in plaintext to
+            another machine.
     """
     resolved = resolve_target(target, env_var, default)
     token = token or os.environ.get("MARSYS_TOKEN") or None
     if token is not None and not (token.isascii() and token.isprintable()):
         raise ModelConfigurationError("token: must be printable ASCII", field="token")
-    ca_file = os.environ.get("MARSYS_TLS_CA_FILE") or None if resolved.secure else None
-    if ca_file is not None and not Path(ca_file).is_file():
-        raise ModelConfigurationError(
-            f"MARSYS_TLS_CA_FILE: no file at {ca_file}", field="MARSYS_TLS_CA_FILE"
-        )
-    connection = Connection(resolved, token, ca_file)
+    named = bool(target or os.environ.get(env_var))
+    if named or os.environ.get("MARSYS_EMBEDDED", "").strip().lower() in _OFF:
+        embedded = ""
+    if embedded:
+        from marsys.embedded import announce
+
+        announce()
+    ca_file, cert_file, key_file = (files or TlsFiles()).resolve(resolved)
+    connection = Connection(resolved, token, ca_file, cert_file, key_file, embedded)
     if token is not None:
         connection.refuse_plaintext("token")
     return connection

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import grpc
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -46,6 +48,19 @@ def to_status(error: ModelError, request_id: str = "") -> status_pb2.Status:
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=error.retry_after)))
     code = code_pb2.Code.Value(code_of(error).name)
     return status_pb2.Status(code=code, message=error.message, details=details)
+
+
+def to_call_status(error: ModelError, request_id: str = "") -> grpc.Status:
+    """What a servicer aborts a call with (`context.abort_with_status`).
+
+    Clients repeat calls that fail with UNAVAILABLE before any header. What failed here was tried,
+    and repeated where that helps, so that they must not; save where another instance may answer.
+    """
+    status = rpc_status.to_status(to_status(error, request_id))
+    elsewhere = error.reason == ErrorReason.ERROR_REASON_SHUTTING_DOWN
+    final = () if elsewhere else (("grpc-retry-pushback-ms", "-1"),)
+    trailers = (*status.trailing_metadata, *final)
+    return cast(grpc.Status, status._replace(trailing_metadata=trailers))
 
 
 def from_rpc_error(error: grpc.RpcError) -> ModelError:

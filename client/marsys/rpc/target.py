@@ -22,11 +22,13 @@ class Target:
         address: as gRPC takes it.
         secure: whether the connection is encrypted (TLS).
         loopback: whether it stays on this machine.
+        log: what the service writes, where it was started by this process tree; else empty.
     """
 
     address: str
     secure: bool
     loopback: bool
+    log: str = ""
 
     def __str__(self) -> str:
         return f"https://{self.address}" if self.secure else self.address
