@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import socket
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
+from client_embedded import USUAL_PORTS, Programs, Provider
 from client_scripted import ScriptedService, check_health
 
 from marsys.models import BaseAPIModel, BaseLocalModel
@@ -81,3 +86,23 @@ def local(service: ScriptedService) -> dict[str, str]:
     ]
     service.listed[0].context_length = 2048
     return {"MARSYS_LOCAL_TARGET": service.address}
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    made = Provider()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def programs(provider: Provider) -> Iterator[Programs]:
+    for port in USUAL_PORTS:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                pytest.skip(f"something listens on port {port}")
+    scratch = Path(tempfile.mkdtemp(prefix="emb", dir="/tmp"))  # short, as sockets' paths must be
+    made = Programs(scratch, provider)
+    yield made
+    made.close()
+    shutil.rmtree(scratch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -13,16 +12,8 @@ from typing import Annotated
 import typer
 
 from marsys.cli._terminal import fail
+from marsys.embedded.programs import PROGRAMS
 
-# Service -> its module, the libraries without which it can't run, and the extra that has them.
-_SERVICES = {
-    "api": ("api_service", ("grpc_health", "pydantic_settings", "aiohttp"), "api"),
-    "local": (
-        "local_inference_service",
-        ("grpc_health", "pydantic_settings", "torch", "transformers"),
-        "local",
-    ),
-}
 _PAUSE = 0.1  # seconds between two looks at the children
 
 serve = typer.Typer(
@@ -98,7 +89,7 @@ def _supervise(wanted: dict[str, list[str]]) -> None:
         signal.signal(number, stop)
     for name, options in wanted.items():
         if not stopping:
-            command = [sys.executable, "-m", _SERVICES[name][0], *options]
+            command = [sys.executable, "-m", PROGRAMS[name].module, *options]
             # Not in the terminal's group: Ctrl-C comes once, by way of this process.
             children.append(subprocess.Popen(command, start_new_session=True))  # noqa: S603
     while all(child.poll() is None for child in children) and not stopping:
@@ -117,10 +108,9 @@ def _exit_status(returncode: int) -> int:
 
 
 def _check_installed(name: str) -> None:
-    module, libraries, extra = _SERVICES[name]
-    missing = [each for each in (module, *libraries) if importlib.util.find_spec(each) is None]
-    if missing:
+    program = PROGRAMS[name]
+    if program.missing:
         fail(
-            f"the {name} service needs what is not installed: {', '.join(missing)}",
-            f"Run: pip install 'marsys-models[{extra}]'",
+            f"the {name} service needs what is not installed: {', '.join(program.missing)}",
+            f"Run: {program.remedy}",
         )

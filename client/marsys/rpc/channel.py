@@ -177,9 +177,11 @@ def _options(spread: bool) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        # A dead peer is found within 40 s, however long an answer takes to begin.
+        # A dead peer is found within 50 s, however long an answer takes to begin. gRPC's newer
+        # releases go by the timeout of pings, older ones by that of keepalive.
         ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.ping_timeout_ms", 20_000),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.primary_user_agent", f"marsys-models/{__version__}"),
         ("grpc.service_config", json.dumps(config)),
