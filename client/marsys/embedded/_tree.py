@@ -16,7 +16,6 @@ import os
 import shutil
 import stat
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,7 +36,6 @@ _LONGEST = 100  # bytes of a socket's path; some systems take no more than 103
 _BENEATH = len("/local/01234567.sock")
 _STALE = 3600.0  # seconds after which the directory of a tree that runs no service is removed
 _ATTEMPTS = 100
-_lock = threading.Lock()
 
 
 def announce() -> None:
@@ -45,9 +43,8 @@ def announce() -> None:
 
     Processes that are started from now on share it, whichever starts it. Touches no file.
     """
-    with _lock:
-        if not os.environ.get(_VARIABLE):
-            os.environ[_VARIABLE] = str(_base() / f"{_family()}{os.urandom(6).hex()}")
+    if SUPPORTED and not os.environ.get(_VARIABLE):
+        os.environ[_VARIABLE] = str(_base() / f"{_family()}{os.urandom(6).hex()}")
 
 
 @dataclass(frozen=True, slots=True)
