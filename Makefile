@@ -24,7 +24,7 @@ test-slow: $(VENV)/installed-test
 
 # vLLM wants an environment of its own. VLLM=cuda installs its CUDA build, on a machine with a GPU.
 test-vllm: $(VLLM_VENV)/installed
-	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/backends
+	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/backends tests/reference
 
 bench-local: $(VLLM_VENV)/installed
 	$(VLLM_VENV)/bin/python bench/local --check $(BENCH)

@@ -12,7 +12,7 @@ _STDERR = 2
 _KEPT = 256 * 1024  # bytes
 # The last line of a traceback: the exception's name, a colon, the text.
 _CAUSE = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt)): (.+)$")
-_HINT = "See root cause above"
+_HINT = re.compile(r"See (?:root cause above|stack trace for root cause)")
 
 
 class Stderr:
@@ -48,12 +48,12 @@ class Stderr:
     def cause(self, error: BaseException) -> str:
         """Why the start failed, in a line: of vLLM's processes where the error only hints at it."""
         text = str(error).strip() or type(error).__name__
-        if _HINT not in text:
+        if not _HINT.search(text):
             return _line(text)
         lines = bytes(self._kept).decode(errors="replace").splitlines()
         for line in reversed(lines):
             found = _CAUSE.search(line)
-            if found and _HINT not in line:
+            if found and not _HINT.search(line):
                 return f"vLLM's engine says: {found[1]}: {found[2]}"
         return _line(text)
 

@@ -284,6 +284,16 @@ def test_a_local_config(sent, service):
     assert not request.HasField("target")
 
 
+def test_configs_warn_unless_they_say_otherwise(sent, service):
+    for kind in ({"type": "api", "provider": "openai"}, {"type": "local", "model_class": "llm"}):
+        config = ModelConfig(name="m", **kind)
+        request = sent(model=create_model(config, target=service.address))
+        assert request.on_unsupported == UnsupportedPolicy.UNSUPPORTED_POLICY_WARN
+        strict = config.model_copy(update={"parameters": {"on_unsupported": "reject"}})
+        request = sent(model=create_model(strict, target=service.address))
+        assert request.on_unsupported == UnsupportedPolicy.UNSUPPORTED_POLICY_REJECT
+
+
 def test_a_config_of_the_other_type():
     local = ModelConfig(type="local", name="tiny", model_class="llm")
     with pytest.raises(ModelConfigurationError, match="BaseLocalModel"):

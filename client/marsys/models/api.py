@@ -124,7 +124,9 @@ class BaseAPIModel(ModelCaller):
     def from_config(cls, config: ModelConfig, **kwargs: Any) -> Self:
         """The model that a configuration describes.
 
-        Only what the configuration sets is sent; the service fills in the rest.
+        Only what the configuration sets is sent; the service fills in the rest. What the model
+        doesn't take is left out with a warning in the response, as one configuration serves many
+        models; `parameters={"on_unsupported": "reject"}` makes it an error.
 
         Args:
             config: of type "api".
@@ -145,6 +147,7 @@ class BaseAPIModel(ModelCaller):
             "oauth_profile": config.oauth_profile,
             "credentials_path": config.credentials_path,
             "max_tokens": None,
+            "on_unsupported": "warn",
         }
         return cls(**arguments | set_knobs(config) | config.parameters | kwargs)
 

@@ -122,7 +122,9 @@ class BaseLocalModel(ModelCaller):
     def from_config(cls, config: ModelConfig, **kwargs: Any) -> Self:
         """The model that a configuration describes.
 
-        Only what the configuration sets is sent; the service fills in the rest.
+        Only what the configuration sets is sent; the service fills in the rest. What the model
+        doesn't take is left out with a warning in the response, as one configuration serves many
+        models; `parameters={"on_unsupported": "reject"}` makes it an error.
 
         Args:
             config: of type "local".
@@ -140,6 +142,7 @@ class BaseLocalModel(ModelCaller):
             "model_class": config.model_class or "llm",
             "backend": config.backend or "huggingface",
             "max_tokens": None,
+            "on_unsupported": "warn",
         }
         options = {
             name: getattr(config, name) for name in _OPTIONS if name in config.model_fields_set
