@@ -59,6 +59,13 @@ class ApiSettings(ServerSettings):
         "loopback or a Unix socket only. Switch it off behind a proxy on this machine: all its "
         "callers look like local ones",
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Processes that serve; each takes a share of the connections, and the bounds "
+        "of conversations hold for each",
+    )
     providers: dict[str, ProviderSettings] = Field(
         default_factory=dict,
         description="Providers by name: base_url, api_key, api_key_env; where a login stands in "

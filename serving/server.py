@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import sys
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -22,6 +21,7 @@ from serving.app import App, HasModelHealth
 from serving.auth import TokenInterceptor
 from serving.conversation_limits import ConversationLimits
 from serving.drain import Drain
+from serving.files import write_whole
 from serving.handlers import InferenceServicer
 from serving.lifeline import watch_stdin
 from serving.logs import configure_logs
@@ -130,7 +130,8 @@ async def start_server(settings: ServerSettings, app: App) -> RunningServer:
         options=[
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", limit),
-            ("grpc.so_reuseport", 0),  # a second server on the port must be an error
+            # Unless it is wanted, a second server on the port is an error.
+            ("grpc.so_reuseport", int(settings.reuse_port)),
             # Clients may ask for a sign of life every 10 s, also while nothing runs.
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
@@ -140,7 +141,7 @@ async def start_server(settings: ServerSettings, app: App) -> RunningServer:
     running = RunningServer(server, app, health.HealthServicer(), "")
     await running._open(settings)
     if settings.address_file is not None:
-        _write_whole(settings.address_file, running.address)
+        write_whole(settings.address_file, running.address)
     return running
 
 
@@ -229,10 +230,3 @@ def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
 def _full_names() -> list[str]:
     package = v1.inference_service_pb2.DESCRIPTOR.package
     return [f"{package}.{name}" for name in SERVICES]
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or none."""
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(text)
-    scratch.replace(path)

@@ -72,7 +72,11 @@ class ServerSettings(BaseSettings):
     address_file: Path | None = Field(
         default=None, description="File that gets the bound address once the server listens"
     )
-
+    reuse_port: bool = Field(
+        default=False,
+        description="Share the port with other processes that are told so too: the kernel hands "
+        "each connection to one of them",
+    )
     end_with_stdin: bool = Field(
         default=False,
         description="Stop when standard input ends: for a parent that holds a pipe to it, so that "
