@@ -228,7 +228,7 @@ def test_bytes_that_are_no_text(local):
     ("arguments", "status", "said"),
     [
         (["Hello"], 1, "marsys serve local"),
-        (["-m", "nope", "Hello"], 1, "marsys models"),
+        (["-m", "nope", "Hello"], 1, "marsys serve local"),
         (["--api", "--local", "-m", "x", "Hello"], 2, "exclude"),
         (["--api", "Hello"], 1, "needs a model"),
         (["-m", "a/b", "--target", "nonsense", "Hello"], 1, "is no target"),

@@ -45,8 +45,9 @@ class Chooser:
     def choose(self, name: str | None) -> BaseAPIModel | BaseLocalModel:
         """The model to talk to.
 
-        A name that local_inference_service knows, or that is a directory here, is a local model;
-        any other is "provider/model" on api_service. Without a name: the first one that is loaded.
+        A name that local_inference_service knows, or that is a directory here, is a local model,
+        and so is one without a slash where that service doesn't run; any other is "provider/model"
+        on api_service. Without a name: the first one that is loaded.
 
         Raises:
             ModelError: there is none.
@@ -71,6 +72,8 @@ class Chooser:
                 f"no service answers at {self._target}",
                 suggestion="Start it, or give another --target.",
             )
+        if "/" not in name and listed is None:
+            return self._local(name)  # whose service is started, or its absence told
         if "/" not in name:
             raise ModelConfigurationError(
                 f"no local model is named {name!r}",
