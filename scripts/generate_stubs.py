@@ -87,12 +87,31 @@ def facade(package: Path) -> str:
         '"""The contract `marsys.v1`: every message and enum. Generated; see `make proto`."""',
         "",
     ]
+    enums: list[str] = []
     for stub in sorted(package.glob("*_pb2.pyi")):
         module = f"marsys.v1.{stub.stem}"
         lines.append(f"from {module} import (")
         lines += [f"    {name} as {name}," for name in public_names(stub)]
         lines.append(")")
+        enums += enum_names(stub)
+    lines += [
+        "",
+        "# An enum looks each value up anew, at the cost of a small message; attributes are at hand.",
+        "for _enum in (",
+        *(f"    {name}," for name in sorted(enums)),
+        "):",
+        "    vars(_enum).update(_enum.items())",
+    ]
     return "\n".join(lines) + "\n"
+
+
+def enum_names(stub: Path) -> list[str]:
+    """Names of a type stub's enums."""
+    return [
+        node.name
+        for node in ast.parse(stub.read_text()).body
+        if isinstance(node, ast.ClassDef) and node.keywords and not node.name.startswith("_")
+    ]
 
 
 def public_names(stub: Path) -> list[str]:

@@ -211,3 +211,23 @@ from marsys.v1.tool_pb2 import (
     ToolChoiceMode as ToolChoiceMode,
     ToolDefinition as ToolDefinition,
 )
+
+# An enum looks each value up anew, at the cost of a small message; attributes are at hand.
+for _enum in (
+    Backend,
+    CostSource,
+    CountPrecision,
+    ErrorReason,
+    FinishReason,
+    LoadStage,
+    MediaDetail,
+    ModelClass,
+    ModelState,
+    ProfileState,
+    ReasoningEffort,
+    Role,
+    ToolChoiceMode,
+    UnsupportedPolicy,
+    WarningCode,
+):
+    vars(_enum).update(_enum.items())
