@@ -10,7 +10,7 @@ VLLM ?= cpu
 VLLM_VENV ?= .venv-vllm
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: run test test-slow test-vllm lint docs conformance bench-api bench-local fuzz proto format clean
+.PHONY: run test test-slow test-vllm lint docs conformance bench bench-short bench-local fuzz proto format clean
 
 run: $(VENV)/installed-run
 	@$(BIN)/python scripts/run.py --api-address $(API_ADDRESS) --local-address $(LOCAL_ADDRESS) \
@@ -57,8 +57,13 @@ conformance: $(VENV)/installed-test .aimock/installed
 	else echo "npm is not here: aimock is not installed"; fi
 	@touch $@
 
-bench-api: $(VENV)/installed-run
-	$(BIN)/python bench/api.py --check
+# Installs the peers in .bench and writes docs/benchmarks.md. BENCH="--help" lists its options.
+bench: $(VENV)/installed-run
+	$(BIN)/python -m bench $(BENCH)
+
+# The ratios now beside the committed ones, without peers; for information.
+bench-short: $(VENV)/installed-run
+	$(BIN)/python -m bench --short $(BENCH)
 
 # For example: make fuzz WIRE=anthropic_messages
 fuzz: $(VENV)/installed-test
@@ -73,7 +78,7 @@ format: $(VENV)/installed-lint
 	$(BIN)/buf format -w
 
 clean:
-	rm -rf $(VENV) .venv-proto $(VLLM_VENV)
+	rm -rf $(VENV) .venv-proto $(VLLM_VENV) .bench
 
 # The stamps say what is installed; a change of the requirements installs again.
 $(BIN)/python:

@@ -1,4 +1,4 @@
-"""CPU time of a process and of its children."""
+"""CPU time and memory of a server with all of its processes."""
 
 from __future__ import annotations
 
@@ -9,24 +9,51 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process tree, in seconds; the kernel counts in steps of 10 ms."""
+    """User and system time of a process tree, in seconds; the kernel counts in steps of 10 ms.
+
+    It holds what children used that have ended and were waited for.
+    """
     used = 0.0
-    for process in _tree(pid):
-        # The name may hold spaces and brackets; the fields stand behind its last bracket.
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    for process in processes(pid):
+        fields = _stat(process)
         used += sum(int(fields[index]) for index in (11, 12, 13, 14)) * _TICK
     return used
 
 
 def rss_bytes(pid: int) -> int:
-    """Resident memory of a process tree."""
-    pages = (int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in _tree(pid))
+    """Resident memory of a process tree; pages that processes share count for each."""
+    pages = (int(_read(f"/proc/{one}/statm").split()[1]) for one in processes(pid))
     return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _tree(pid: int) -> list[int]:
+def processes(pid: int) -> list[int]:
+    """A process, its descendants, and those of its session that lost their parent.
+
+    The session counts only where the process leads it (`start_new_session=True`).
+
+    Raises:
+        FileNotFoundError: there is no such process.
+    """
     found = [pid]
+    _stat(pid)
     for process in found:
         for children in Path(f"/proc/{process}/task").glob("*/children"):
-            found += map(int, children.read_text().split())
+            found += map(int, _read(str(children)).split())
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) not in found:
+            try:
+                session = int(_stat(int(entry.name))[3])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if session == pid:
+                found.append(int(entry.name))
     return found
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields behind the name, which may hold spaces and brackets."""
+    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+
+
+def _read(name: str) -> str:
+    return Path(name).read_text()

@@ -8,14 +8,32 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 _HERE = Path(__file__).parent
 
 
+@dataclass(frozen=True)
+class Upstream:
+    """The running fake provider.
+
+    Attributes:
+        address: HOST:PORT.
+        pid: its process.
+    """
+
+    address: str
+    pid: int
+
+    def base_url(self, way: str) -> str:
+        """Where it speaks Chat Completions and writes streams in this way."""
+        return f"http://{self.address}/{way}/v1"
+
+
 @contextmanager
-def upstream(chunks: int, delay_ms: int) -> Iterator[str]:
-    """Run the fake provider: in C where there is a compiler, else in Python. Gives its address.
+def upstream(chunks: int, delay_ms: int) -> Iterator[Upstream]:
+    """Run the fake provider: in C where there is a compiler, else in Python.
 
     Args:
         chunks: how many chunks a stream has.
@@ -34,7 +52,7 @@ def upstream(chunks: int, delay_ms: int) -> Iterator[str]:
         )
         try:
             assert process.stdout is not None
-            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+            yield Upstream(f"127.0.0.1:{process.stdout.readline().strip()}", process.pid)
         finally:
             process.terminate()
             process.wait()

@@ -1,19 +1,20 @@
-"""The peer: the least that a grpc.aio + aiohttp relay must do. `python relay.py UPSTREAM`
+"""The least that a gRPC relay in Python must do:
+`python relay.py aiohttp|httpx UPSTREAM ADDRESS_FILE [--coalesce]`.
 
 It speaks the same contract, for one text message: GenerateRequest -> Chat Completions body, answer
 -> GenerateResponse, stream -> events. It checks nothing, retries nothing, handles no error, has no
 timers, and knows text only. A stream is relayed as naive relays do it, a message for every event of
-the provider; with metadata `coalesce`, all events of one socket read are one message.
+the provider; with --coalesce, all events of one socket read are one message.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
-import aiohttp
 import grpc
 import orjson
 import uvloop
@@ -44,10 +45,44 @@ from marsys.v1.inference_service_pb2_grpc import (
 _HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer k"}
 
 
-class Relay(InferenceServiceServicer):
-    def __init__(self, upstream: str) -> None:
-        self._upstream = upstream
+class Answer:
+    """What the provider answers: whole, or piece by piece as the socket brings it."""
+
+    def __init__(self, read: Callable[[], Any], pieces: Callable[[], AsyncIterator[bytes]]) -> None:
+        self.read = read
+        self.pieces = pieces
+
+
+class Aiohttp:
+    def __init__(self) -> None:
+        import aiohttp
+
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+
+    @asynccontextmanager
+    async def post(self, url: str, body: bytes) -> AsyncIterator[Answer]:
+        async with self._session.post(url, data=body, headers=_HEADERS) as response:
+            yield Answer(response.read, response.content.iter_any)
+
+
+class Httpx:
+    def __init__(self) -> None:
+        import httpx
+
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        self._client = httpx.AsyncClient(limits=limits, timeout=60)
+
+    @asynccontextmanager
+    async def post(self, url: str, body: bytes) -> AsyncIterator[Answer]:
+        async with self._client.stream("POST", url, content=body, headers=_HEADERS) as response:
+            yield Answer(response.aread, response.aiter_bytes)
+
+
+class Relay(InferenceServiceServicer):
+    def __init__(self, http: Aiohttp | Httpx, upstream: str, coalesce: bool) -> None:
+        self._http = http
+        self._upstream = upstream
+        self._coalesce = coalesce
 
     def _send(self, request: GenerateRequest, stream: bool) -> Any:
         mode, _, model = request.model.partition("/")
@@ -65,11 +100,7 @@ class Relay(InferenceServiceServicer):
         if stream:
             body["stream"] = True
             body["stream_options"] = {"include_usage": True}
-        return self._session.post(
-            f"{self._upstream}/{mode}/v1/chat/completions",
-            data=orjson.dumps(body),
-            headers=_HEADERS,
-        )
+        return self._http.post(f"{self._upstream}/{mode}/v1/chat/completions", orjson.dumps(body))
 
     async def Generate(self, request: GenerateRequest, context: Any) -> GenerateResponse:
         async with self._send(request, stream=False) as response:
@@ -88,7 +119,6 @@ class Relay(InferenceServiceServicer):
     async def StreamGenerate(
         self, request: StreamGenerateRequest, context: Any
     ) -> AsyncIterator[StreamGenerateResponse]:
-        coalesce = any(key == "coalesce" for key, _ in context.invocation_metadata())
         sequence, texts, usage, tail = 0, [], None, b""
 
         def numbered(**event: Any) -> StreamEvent:
@@ -97,7 +127,7 @@ class Relay(InferenceServiceServicer):
             return StreamEvent(sequence=sequence - 1, **event)
 
         async with self._send(request.request, stream=True) as response:
-            async for data in response.content.iter_any():
+            async for data in response.pieces():
                 *lines, tail = (tail + data).split(b"\n")
                 events = []
                 for line in lines:
@@ -115,7 +145,7 @@ class Relay(InferenceServiceServicer):
                         if text := choice["delta"].get("content"):
                             texts.append(text)
                             events.append(numbered(part_delta=PartDelta(text=text)))
-                    if not coalesce and events:
+                    if not self._coalesce and events:
                         yield StreamGenerateResponse(events=events)
                         events = []
                 if events:
@@ -140,15 +170,16 @@ def _usage(usage: Any) -> Usage:
     )
 
 
-async def serve(upstream: str) -> None:
+async def serve(http: str, upstream: str, address_file: str, coalesce: bool) -> None:
     server = grpc.aio.server()
-    add_InferenceServiceServicer_to_server(Relay(upstream), server)
+    relay = Relay(Aiohttp() if http == "aiohttp" else Httpx(), upstream, coalesce)
+    add_InferenceServiceServicer_to_server(relay, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    print(f"127.0.0.1:{port}", flush=True)
+    Path(address_file).write_text(f"127.0.0.1:{port}")  # noqa: ASYNC240
     await server.wait_for_termination()
 
 
 if __name__ == "__main__":
-    uvloop.install()
-    asyncio.run(serve(sys.argv[1]))
+    http, upstream, address_file, *options = sys.argv[1:]
+    uvloop.run(serve(http, upstream, address_file, "--coalesce" in options))
