@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
+_OF_A_THREAD = 4  # in the numbers of clocks
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process tree, in seconds; the kernel counts in steps of 10 ms.
+    """User and system time of a process tree, in seconds, with that of threads that have ended.
 
-    It holds what children used that have ended and were waited for.
+    Children that have ended and were waited for count too, in the kernel's steps of 10 ms.
+
+    Raises:
+        OSError: there is no such process.
     """
     used = 0.0
     for process in processes(pid):
         fields = _stat(process)
-        used += sum(int(fields[index]) for index in (11, 12, 13, 14)) * _TICK
+        used += time.clock_gettime(_clock(process)) + (int(fields[13]) + int(fields[14])) * _TICK
     return used
+
+
+def main_thread_seconds(pid: int) -> float:
+    """User and system time of the first thread of a process, in seconds.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    return time.clock_gettime(_clock(pid) | _OF_A_THREAD)
 
 
 def rss_bytes(pid: int) -> int:
@@ -48,6 +62,11 @@ def processes(pid: int) -> list[int]:
             if session == pid:
                 found.append(int(entry.name))
     return found
+
+
+def _clock(pid: int) -> int:
+    """Linux's number of the clock that counts what a process uses (clock_getcpuclockid(3))."""
+    return (~pid << 3) | 2
 
 
 def _stat(pid: int) -> list[str]:

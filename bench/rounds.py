@@ -73,7 +73,8 @@ def measure(
                 found[key].calls = calls
         except RuntimeError as error:
             found[key].failed = str(error)
-            say(f"  {key} fails: {error}")
+            reason = str(error).partition("\n")[0]
+            say(f"  {key} fails: {reason}")
     keys = [key for key in subjects if not found[key].failed]
     for number in range(rounds):
         for key in _turned(keys, number):

@@ -65,9 +65,10 @@ def run(plan: Plan) -> Results:
             results.cases[case.key] = measure(case, subjects, plan.rounds, plan.seconds)
             for key, rounds in results.cases[case.key].items():
                 if rounds.failed:
-                    results.missing[f"{key}, {case.key}"] = rounds.failed
                     if key == SERVICE.key:
                         raise RuntimeError(rounds.failed)
+                    name = f"{results.titles[key]}, {case.title}"
+                    results.missing[name] = rounds.failed.partition("\n")[0].strip()
         service = subjects[SERVICE.key]
         if plan.workers:
             _measure_workers(plan, setup, service, results)
@@ -125,10 +126,10 @@ def _measure_workers(plan: Plan, setup: Setup, one: Subject, results: Results) -
     _say(f"{WORKERS.title}:")
     own = setup.folder / TWO_WORKERS.key
     own.mkdir()
+    results.titles[TWO_WORKERS.key] = TWO_WORKERS.title
     with TWO_WORKERS.running(replace(setup, folder=own)) as two:
         subjects: dict[str, Subject] = {SERVICE.key: one, TWO_WORKERS.key: two}
         results.cases[WORKERS.key] = measure(WORKERS, subjects, plan.rounds, plan.seconds)
-    results.titles[TWO_WORKERS.key] = TWO_WORKERS.title
 
 
 def _measure_startup(plan: Plan, peers: Sequence[Peer], results: Results) -> None:

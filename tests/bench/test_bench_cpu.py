@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.cpu import cpu_seconds, processes, rss_bytes
+from bench.cpu import cpu_seconds, main_thread_seconds, processes, rss_bytes
 
 _BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
 _WAIT = "print('ready', flush=True); import sys; sys.stdin.read()"
@@ -47,18 +47,19 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 def test_own_time(start: Callable[[str], int]) -> None:
-    assert cpu_seconds(start(_BURN + _WAIT)) >= 0.28
+    assert cpu_seconds(start(_BURN + _WAIT)) >= 0.3
 
 
 def test_time_of_threads(start: Callable[[str], int]) -> None:
     code = f"import threading\nt = threading.Thread(target=exec, args=({_BURN!r},))\n"
-    assert cpu_seconds(start(code + "t.start(); t.join()\n" + _WAIT)) >= 0.28
+    pid = start(code + "t.start(); t.join()\n" + _WAIT)
+    assert main_thread_seconds(pid) < 0.3 <= cpu_seconds(pid)
 
 
 def test_time_of_a_child_that_lives(start: Callable[[str], int]) -> None:
     child = f"[sys.executable, '-c', {_BURN + 'import sys; sys.stdin.read()'!r}]"
     pid = start(f"import subprocess, sys\nc = subprocess.Popen({child}, stdin=-1)\n{_WAIT}")
-    _until(lambda: cpu_seconds(pid) >= 0.28)
+    _until(lambda: cpu_seconds(pid) >= 0.3)
     assert len(processes(pid)) == 2
     assert rss_bytes(pid) > 10e6
 
@@ -67,7 +68,7 @@ def test_time_of_a_child_that_ended(start: Callable[[str], int]) -> None:
     code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {_BURN!r}])\n"
     pid = start(code + _WAIT)
     assert processes(pid) == [pid]
-    assert cpu_seconds(pid) >= 0.28
+    assert cpu_seconds(pid) >= 0.28  # in steps of 10 ms
 
 
 def test_time_of_a_grandchild_without_its_parent(start: Callable[[str], int]) -> None:
@@ -75,7 +76,7 @@ def test_time_of_a_grandchild_without_its_parent(start: Callable[[str], int]) ->
     child = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {grandchild!r}])\n"
     code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])\n"
     pid = start(code + _WAIT)
-    _until(lambda: cpu_seconds(pid) >= 0.28)
+    _until(lambda: cpu_seconds(pid) >= 0.3)
     assert len(processes(pid)) == 2
 
 
