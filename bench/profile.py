@@ -52,6 +52,7 @@ def main() -> int:
             for case in (case for case in CASES if case.key in wanted):
                 cpu, stacks = _sampled(case, server, options.seconds, folder)
                 print(f"\n{case.title}: {cpu:.1f} µs/{case.unit} in the main thread")
+                print(packages(stacks))
                 print("\n".join(top(stacks, cpu, options.top)))
                 if options.raw:
                     options.raw.mkdir(parents=True, exist_ok=True)
@@ -110,6 +111,19 @@ def top(stacks: Iterable[str], cpu: float, count: int) -> list[str]:
         share = seen / total
         lines.append(f"{share:>6.1%} {share * cpu:>8.2f} {whole[name] / total:>7.1%}  {name}")
     return lines
+
+
+def packages(stacks: Iterable[str]) -> str:
+    """The share that each package has of its own, in words; what the event loop does in native code
+    goes by its name.
+    """
+    own: Counter[str] = Counter()
+    for stack in stacks:
+        frames, _, seen = stack.rpartition(" ")
+        function, _, file = _short(frames.rpartition(";")[2]).partition("  ")
+        native = function == "Runner.run"
+        own["uvloop and gRPC, native" if native else file.partition("/")[0]] += int(seen)
+    return ", ".join(f"{name} {seen / own.total():.1%}" for name, seen in own.most_common(8))
 
 
 def _short(frame: str) -> str:
