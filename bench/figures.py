@@ -40,3 +40,8 @@ def ratios(of: Sequence[float], to: Sequence[float]) -> Spread:
         ValueError: they have different numbers of rounds.
     """
     return spread([one / max(other, 1e-12) for one, other in zip(of, to, strict=True)])
+
+
+def in_words(value: float) -> str:
+    """Three digits; all that stand before the point."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

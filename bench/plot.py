@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from bench.figures import in_words
+
 _LEFT, _WIDTH, _RIGHT = 260, 420, 90  # px: labels, bars, figures
 _BAR, _STEP, _TOP = 14, 22, 46
 _OWN, _OTHER, _TEXT, _GRID = "#1a6dd0", "#9aa5b1", "#5b6570", "#8884"
@@ -64,6 +66,6 @@ def chart(title: str, unit: str, bars: Sequence[Bar]) -> str:
             f'<text x="{_LEFT - 8}" y="{y + 11}" text-anchor="end"{weight}>'
             f"{escape(bar.label)}</text>",
             f'<rect x="{_LEFT}" y="{y}" width="{end - _LEFT:.1f}" height="{_BAR}" fill="{color}"/>',
-            f'<text x="{end + 6:.1f}" y="{y + 11}"{weight}>{bar.value:.3g}</text>',
+            f'<text x="{end + 6:.1f}" y="{y + 11}"{weight}>{in_words(bar.value)}</text>',
         ]
     return "\n".join([*lines, "</svg>", ""])

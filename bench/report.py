@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.cases import ALONE, BURST, CASES, CROWD, PACED, UNARY, WORKERS
 from bench.client import CLIENT_CASES
-from bench.figures import Spread, ratios, spread
+from bench.figures import Spread, in_words, ratios, spread
 from bench.goals import GOALS
 from bench.plot import Bar, chart
 from bench.results import Results
@@ -181,18 +181,13 @@ def _cell(results: Results, case: str, peer: str, what: str) -> str:
 
 
 def _figure(found: Spread | None) -> str:
-    return "-" if found is None else _number(found.median)
+    return "-" if found is None else in_words(found.median)
 
 
 def _between(found: Spread | None) -> str:
     if found is None:
         return "-"
-    return f"{_number(found.median)} [{_number(found.least)}, {_number(found.most)}]"
-
-
-def _number(value: float) -> str:
-    """Three digits; four where they stand before the point."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{in_words(found.median)} [{in_words(found.least)}, {in_words(found.most)}]"
 
 
 def _one_line(text: str) -> str:
