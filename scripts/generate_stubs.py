@@ -96,7 +96,7 @@ def facade(package: Path) -> str:
         enums += enum_names(stub)
     lines += [
         "",
-        "# An enum looks each value up anew, at the cost of a small message; attributes are at hand.",
+        "# An enum looks each value up anew, which costs as much as a small message.",
         "for _enum in (",
         *(f"    {name}," for name in sorted(enums)),
         "):",

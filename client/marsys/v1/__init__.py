@@ -212,7 +212,7 @@ from marsys.v1.tool_pb2 import (
     ToolDefinition as ToolDefinition,
 )
 
-# An enum looks each value up anew, at the cost of a small message; attributes are at hand.
+# An enum looks each value up anew, which costs as much as a small message.
 for _enum in (
     Backend,
     CostSource,
