@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Coroutine
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from api_service.oauth.clock_skew import skew_in_words, skew_of
 from api_service.oauth.credentials import Credentials
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a provider answered.
+    """What a provider answered. To be closed: read to its end or not.
 
     Attributes:
         response: the response, its status from 200 to 299.
@@ -34,6 +35,10 @@ class Answer:
 
     response: Response
     upstream: Upstream
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self.response.close()
 
 
 class Exchanges:
@@ -48,11 +53,8 @@ class Exchanges:
         self._transport = transport
         self._logins = logins
 
-    @asynccontextmanager
-    async def open(
-        self, target: Target, wire: HttpRequest, timers: Timers
-    ) -> AsyncIterator[Answer]:
-        """Send a request. The connection is closed if the response is left unread.
+    async def open(self, target: Target, wire: HttpRequest, timers: Timers) -> Answer:
+        """Send a request; the answer is to be closed.
 
         A login that the provider refuses (401) is renewed once, and the request sent once more.
 
@@ -62,34 +64,35 @@ class Exchanges:
         """
         login = target.login
         if login is None:
-            async with self._send(target, wire, timers) as response:
-                await _check(target, response)
-                yield Answer(response, target.upstream)
-            return
+            return await _answer(target, await self._send(target, wire, timers))
         credentials = await _in_time(self._logins.current(login), login, timers)
         signed = target.signed(credentials)
-        async with self._send(signed, wire, timers) as response:
-            if response.status != 401:
-                await _check(signed, response)
-                yield Answer(response, signed.upstream)
-                return
+        response = await self._send(signed, wire, timers)
+        if response.status != 401:
+            return await _answer(signed, response)
+        with closing(response):
             log.info("%s refused the token: %s", target.provider, await _error(signed, response))
         renewed = self._logins.renewed(login, credentials.fingerprint)
         signed = target.signed(await _in_time(renewed, login, timers))
-        async with self._send(signed, wire, timers) as response:
-            await _check(signed, response)
-            yield Answer(response, signed.upstream)
+        return await _answer(signed, await self._send(signed, wire, timers))
 
     def _send(
         self, target: Target, wire: HttpRequest, timers: Timers
-    ) -> AbstractAsyncContextManager[Response]:
+    ) -> Coroutine[Any, Any, Response]:
         return self._transport.send(
             target.base_url, wire, target.headers, timers, reach=target.reach
         )
 
 
-async def _check(target: Target, response: Response) -> None:
-    if not 200 <= response.status < 300:
+async def _answer(target: Target, response: Response) -> Answer:
+    """The answer that a response is.
+
+    Raises:
+        ServiceError: it is an error.
+    """
+    if 200 <= response.status < 300:
+        return Answer(response, target.upstream)
+    with closing(response):
         raise await _error(target, response)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 
 from api_service.exchange import Exchanges
 from api_service.file_uris import refuse_file_uris
@@ -130,7 +130,7 @@ class RemoteGenerator:
             attempts.begin()
             try:
                 timers = self._transport.timers(policy, call.deadline, stream=False)
-                async with self._exchanges.open(target, wire, timers) as answer:
+                with closing(await self._exchanges.open(target, wire, timers)) as answer:
                     return await answer.response.body(MAX_BODY_BYTES)
             except ServiceError as error:
                 _complete(error, target)
@@ -152,7 +152,7 @@ class RemoteGenerator:
         """
         stream = _streams(target, call)
         timers = self._transport.timers(policy, call.deadline, stream)
-        async with self._exchanges.open(target, wire, timers) as answer:
+        with closing(await self._exchanges.open(target, wire, timers)) as answer:
             response = answer.response
             response.check_type()
             decoder = target.codec.decoder(answer.upstream, writer)

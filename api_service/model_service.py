@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 
 from api_service.exchange import Exchanges
 from api_service.providers.model_list import known_models, models_request
@@ -113,7 +114,7 @@ class RemoteModels(ModelServiceServicer):
         if row.known_models:
             return known_models(row)
         timers = self._transport.timers(CallPolicy(), deadline, stream=False)
-        async with self._exchanges.open(target, models_request(row), timers) as answer:
+        with closing(await self._exchanges.open(target, models_request(row), timers)) as answer:
             body = await answer.response.body(MAX_BODY_BYTES)
             return target.codec.decode_models(answer.upstream, body)
 

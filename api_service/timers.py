@@ -79,8 +79,13 @@ class Timers:
         """The first content has come."""
         self.has_content = True
 
+    def until(self) -> float:
+        """When a wait that begins now is too long, in seconds of time.monotonic()."""
+        end = time.monotonic() + self._idle if self.has_content else self._first_until
+        return min(end, self._deadline)
+
     def left(self) -> float:
-        """How long the next wait may take, in seconds; 0 where the time is up."""
+        """How long a wait that begins now may take, in seconds; 0 where the time is up."""
         now = time.monotonic()
         wait = self._idle if self.has_content else self._first_until - now
         return max(0.0, min(wait, self._deadline - now))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from api_service.network_errors import malformed, network_failure, out_of_reach
 from api_service.providers.codec import HttpRequest
 from api_service.proxies import Proxies
 from api_service.timers import Timers, Waits
+from api_service.watch import Watch
 from marsys.v1 import CallPolicy
 from serving.errors import ServiceError
 from serving.reach import Reach, is_within
@@ -38,22 +38,26 @@ _Failure = (TimeoutError, aiohttp.ClientError, OSError)
 
 
 class Response:
-    """A response whose headers have come.
+    """A response whose headers have come. To be closed: read to its end or not.
 
     Attributes:
         status: HTTP status.
-        headers: headers, by lower-case name.
+        headers: headers; names may be given in any case.
     """
 
     def __init__(
-        self, response: aiohttp.ClientResponse, timers: Timers, connect_timeout: float
+        self,
+        response: aiohttp.ClientResponse,
+        timers: Timers,
+        watch: Watch,
+        connect_timeout: float,
     ) -> None:
         self.status = response.status
-        self.headers: Mapping[str, str] = {
-            name.lower(): value for name, value in response.headers.items()
-        }
+        self.headers: Mapping[str, str] = response.headers
+        self._response = response
         self._content = response.content
         self._timers = timers
+        self._watch = watch
         self._connect_timeout = connect_timeout
         self._left = MAX_STREAM_BYTES
         self._inflater: Inflater | None = None
@@ -121,11 +125,17 @@ class Response:
         if self._content.at_eof():
             return
         try:
-            async with asyncio.timeout(min(_LINGER, self._timers.left())):
+            with self._watch.until(min(time.monotonic() + _LINGER, self._timers.until())):
                 while await self._content.readany():
                     pass
         except _Failure:
             return
+
+    def close(self) -> None:
+        """Let the connection go: back to its pool if the response was read to its end."""
+        self._watch.close()
+        _hang_up(self._response.connection)
+        self._response.close()
 
     async def _collect(self, chunks: list[bytes], limit: int) -> None:
         size = 0
@@ -141,7 +151,7 @@ class Response:
             ready = self._content.read_nowait()
             if ready:
                 return ready
-            async with asyncio.timeout(self._timers.left()):
+            with self._watch.until(self._timers.until()):
                 data = await self._content.readany()
         except _Failure as error:
             raise network_failure(error, self._timers.exceeded(), self._connect_timeout) from None
@@ -194,7 +204,6 @@ class Transport:
         """The timers of an attempt that begins now. See Timers."""
         return Timers(policy, deadline, stream, self._waits)
 
-    @asynccontextmanager
     async def send(
         self,
         base_url: str,
@@ -203,8 +212,8 @@ class Transport:
         timers: Timers,
         *,
         reach: Reach,
-    ) -> AsyncIterator[Response]:
-        """Send a request and read its response; the connection is closed if it is left unread.
+    ) -> Response:
+        """Send a request; gives its response once the headers have come.
 
         Raises:
             ServiceError: the address is out of reach, no connection could be made, it broke, or the
@@ -217,21 +226,24 @@ class Transport:
         }
         if self._proxies is not None and reach is not Reach.PUBLIC:
             options["proxy"] = _proxy(self._proxies, base_url, reach)
+        watch = Watch()
         try:
-            async with asyncio.timeout(timers.left()):
-                response = await _request(
+            with watch.until(timers.until()):
+                came = await _request(
                     self._open(reach), request.method, base_url + request.path, options
                 )
         except _Failure as error:
+            watch.close()
             raise network_failure(error, timers.exceeded(), self._connect_timeout) from None
+        except BaseException:
+            watch.close()
+            raise
         timers.alive()
-        try:
-            if response.status < 200:
-                raise malformed(f"it wants another protocol (status {response.status})")
-            yield Response(response, timers, self._connect_timeout)
-        finally:
-            _hang_up(response.connection)
+        response = Response(came, timers, watch, self._connect_timeout)
+        if response.status < 200:
             response.close()
+            raise malformed(f"it wants another protocol (status {response.status})")
+        return response
 
     async def close(self) -> None:
         """Close all connections."""
