@@ -19,13 +19,20 @@ from typing import Any
 import marsys.agents.exceptions
 import marsys.models
 import marsys.models.converse
-from marsys.models import _stream, _turn_stream
+import marsys.models.fallback
+from marsys.models import _fallback_stream, _stream, _turn_stream
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "python.md"
 _NOTE = "<!-- Written by scripts/python_reference.py from signatures and docstrings. -->"
 # Public by being handed out, not by being imported.
-_HANDED_OUT = (_stream.ResponseStream, marsys.models.converse.Conversation, _turn_stream.TurnStream)
+_HANDED_OUT = (
+    _stream.ResponseStream,
+    marsys.models.fallback.FallbackModel,
+    _fallback_stream.FallbackStream,
+    marsys.models.converse.Conversation,
+    _turn_stream.TurnStream,
+)
 # Docstrings' sections become lists.
 _SECTIONS = ("Args", "Returns", "Raises", "Attributes", "Keys", "Yields")
 
@@ -87,7 +94,7 @@ def _members(cls: type) -> Iterator[tuple[str, Any]]:
     """Public members of a class and of its private bases."""
     seen: set[str] = set()
     for base in cls.__mro__:
-        private = base is cls or base.__name__ in ("ModelCaller",)
+        private = base is cls or base.__name__ in ("ModelCaller", "ChunkStream")
         if not private:
             continue
         for name, value in vars(base).items():

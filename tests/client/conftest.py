@@ -8,6 +8,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -22,8 +23,8 @@ from marsys.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to
 from marsys.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 
 
-@pytest.fixture
-def service() -> Iterator[ScriptedService]:
+@contextmanager
+def listening() -> Iterator[ScriptedService]:
     scripted = ScriptedService()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -47,6 +48,18 @@ def service() -> Iterator[ScriptedService]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+
+
+@pytest.fixture
+def service() -> Iterator[ScriptedService]:
+    with listening() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def other_service() -> Iterator[ScriptedService]:
+    with listening() as scripted:
+        yield scripted
 
 
 @pytest.fixture(autouse=True)

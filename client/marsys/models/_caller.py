@@ -14,17 +14,9 @@ from marsys.agents.exceptions import ModelConfigurationError
 from marsys.models._errors import from_call, invalid
 from marsys.models._facts import attempt_facts, log_attempt, log_success, log_warning
 from marsys.models._pending import PendingResponse
+from marsys.models._prepared import PreparedCall
 from marsys.models._request import OF_CONFIG, check_size
-from marsys.models._steps import (
-    Clock,
-    Generate,
-    LoopDriver,
-    Opened,
-    OpenStream,
-    Step,
-    Steps,
-    SyncDriver,
-)
+from marsys.models._steps import Clock, Generate, Opened, OpenStream, Step, Steps
 from marsys.models._stream import ResponseStream
 from marsys.models.response import HarmonizedResponse, harmonize
 from marsys.rpc.channel import place_of
@@ -33,6 +25,7 @@ from marsys.v1 import GenerateRequest, GenerateResponse, GenerationConfig, Model
 
 if TYPE_CHECKING:
     from marsys.models.converse import Conversation
+    from marsys.models.fallback import FallbackModel
 
 _DEFAULT_RETRIES = 3  # CallPolicy.max_attempts' default, less the first attempt
 
@@ -59,7 +52,7 @@ class ModelCaller(ABC):
         self.model_name = model_name
         self._connection = connection
         self._defaults = {name: value for name, value in defaults.items() if value is not None}
-        self._timeout = _checked_timeout(timeout)
+        self._timeout = checked_timeout(timeout)
 
     def run(self, messages: Any, **kwargs: Any) -> Any:
         """Ask the model.
@@ -90,40 +83,27 @@ class ModelCaller(ABC):
         Raises:
             ModelAPIError: the request is wrong, or the call failed.
         """
-        request, timeout = self._prepare(messages, kwargs)
-        clock = Clock(timeout)
-        sync = SyncDriver(self._connection, clock)
-        if not _in_loop():
-            return self._told(sync.run(self._asking(request, timeout)), request)
-        call = sync.start(Generate(request))
-
-        def block() -> HarmonizedResponse:
-            return self._told(sync.run(self._asking(request, timeout), call), request)
-
-        async def wait() -> HarmonizedResponse:
-            driver = LoopDriver(self._connection, clock)
-            return self._told(await driver.run(self._asking(request, timeout), call), request)
-
-        return PendingResponse(call, block, wait)
+        call = self._prepare(messages, kwargs)
+        clock = Clock(call.timeout)
+        if not in_loop():
+            return call.block(clock)
+        started = call.start(clock)
+        return PendingResponse(
+            started, lambda: call.block(clock, started), lambda: call.wait(clock, started)
+        )
 
     async def arun(self, messages: Any, **kwargs: Any) -> HarmonizedResponse:
         """Ask the model on the running event loop. Arguments and errors as for `run`."""
-        request, timeout = self._prepare(messages, kwargs)
-        driver = LoopDriver(self._connection, Clock(timeout))
-        return self._told(await driver.run(self._asking(request, timeout)), request)
+        call = self._prepare(messages, kwargs)
+        return await call.wait(Clock(call.timeout))
 
     def stream(self, messages: Any, **kwargs: Any) -> ResponseStream:
         """Ask the model and get the answer as it comes, by `for` or `async for`.
 
         Arguments as for `run`; a wrong one is raised here, a failed call by the iteration.
         """
-        request, timeout = self._prepare(messages, kwargs)
-        return ResponseStream(
-            self._connection,
-            lambda: self._opening(request, timeout),
-            timeout,
-            _max_retries(request),
-        )
+        call = self._prepare(messages, kwargs)
+        return call.stream(lambda: Clock(call.timeout))
 
     def converse(
         self,
@@ -151,7 +131,7 @@ class ModelCaller(ABC):
         if isinstance(messages, str):
             messages = [{"role": "system", "content": messages}]
         functions, definitions = split_tools(tools) if tools is not None else ({}, None)
-        timeout = _checked_timeout(kwargs.pop("timeout", None))
+        timeout = checked_timeout(kwargs.pop("timeout", None))
         given = {name: value for name, value in kwargs.items() if value is not None}
         settings = self._defaults | given | ({"tools": definitions} if definitions else {})
         template = self._request(list(messages), settings)
@@ -174,6 +154,23 @@ class ModelCaller(ABC):
             max_tool_rounds,
             _max_retries(template),
         )
+
+    def with_fallback(self, *others: ModelCaller | FallbackModel) -> FallbackModel:
+        """This model, and others that are asked where it fails, one after another.
+
+            model = BaseAPIModel("openai", "gpt-5").with_fallback(
+                BaseAPIModel("anthropic", "claude-opus-4-6"), BaseLocalModel("Qwen/Qwen3-0.6B")
+            )
+
+        Args:
+            *others: of either kind, in the order in which to ask them.
+
+        Raises:
+            ModelConfigurationError: there are no others, or one of them is no such model.
+        """
+        from marsys.models.fallback import FallbackModel
+
+        return FallbackModel(self, *others)
 
     def cleanup(self) -> Done:
         """Nothing needs to be released; may be awaited or not."""
@@ -215,14 +212,13 @@ class ModelCaller(ABC):
             Whether to make the call again.
         """
 
-    def _prepare(
-        self, messages: Any, kwargs: dict[str, Any]
-    ) -> tuple[GenerateRequest, float | None]:
-        timeout = _checked_timeout(kwargs.pop("timeout", None))
+    def _prepare(self, messages: Any, kwargs: dict[str, Any]) -> PreparedCall:
+        timeout = checked_timeout(kwargs.pop("timeout", None))
         given = {name: value for name, value in kwargs.items() if value is not None}
         request = self._request(messages, self._defaults | given)
         check_size(request)
-        return request, self._timeout if timeout is None else timeout
+        timeout = self._timeout if timeout is None else timeout
+        return PreparedCall(self, request, timeout, _max_retries(request))
 
     def _asking(self, request: GenerateRequest, timeout: float | None) -> Steps[GenerateResponse]:
         response: GenerateResponse = yield from self._tried(Generate(request), request, timeout)
@@ -272,7 +268,8 @@ class Done:
         yield
 
 
-def _in_loop() -> bool:
+def in_loop() -> bool:
+    """Whether an event loop runs on this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -286,7 +283,12 @@ def _max_retries(request: GenerateRequest) -> int:
     return _DEFAULT_RETRIES
 
 
-def _checked_timeout(timeout: Any) -> float | None:
+def checked_timeout(timeout: Any) -> float | None:
+    """The timeout that a caller gives, in seconds.
+
+    Raises:
+        ModelConfigurationError: it is none.
+    """
     if timeout is None:
         return None
     number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)

@@ -49,7 +49,11 @@ class PendingResponse(Mapping[str, Any]):
         return self.__response is not None or bool(self.__call.done())
 
     def cancel(self) -> bool:
-        """Stop the call. Returns whether it was still running."""
+        """Stop the call. Returns whether it was still running.
+
+        Whoever awaits it gets asyncio.CancelledError, and `result` raises that of
+        concurrent.futures.
+        """
         self.__used = True
         return bool(self.__call.cancel())
 

@@ -7,6 +7,7 @@ gRPC errors), and returns the result. So it is written once for synchronous and 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -83,11 +84,20 @@ class Clock:
 
     Args:
         timeout: in seconds from now; None: without end.
+        within: a clock that bounds this one.
     """
 
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, timeout: float | None, within: Clock | None = None) -> None:
         self.timeout = timeout
         self._end = None if timeout is None else time.monotonic() + timeout
+        bound = None if within is None else within._end
+        if within is not None and bound is not None and (self._end is None or bound < self._end):
+            self.timeout, self._end = within.timeout, bound
+
+    @property
+    def over(self) -> bool:
+        """Whether no time is left."""
+        return self._end is not None and time.monotonic() >= self._end
 
     @property
     def left(self) -> float | None:
@@ -108,12 +118,32 @@ class Clock:
         return seconds if self._end is None else min(seconds, self.left or 0.0)
 
 
-class SyncDriver:
-    """Does steps on the calling thread."""
-
+class _Driver:
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self._connection = connection
         self._clock = clock
+        self._call: Any = None
+        self._left = False
+
+    def leave(self) -> None:
+        """Cancel the stream that is being opened, now or as soon as it is."""
+        self._left = True
+        if self._call is not None:
+            self._call.cancel()
+
+    def _opening(self, call: Any) -> Any:
+        self._call = call
+        if self._left:
+            call.cancel()
+        return call
+
+    @property
+    def _extras(self) -> dict[str, Any]:
+        return {"timeout": self._clock.left, "metadata": self._connection.metadata}
+
+
+class SyncDriver(_Driver):
+    """Does steps on the calling thread."""
 
     def start(self, step: Generate) -> Any:
         """Begin a step without waiting: a future of its outcome."""
@@ -135,7 +165,7 @@ class SyncDriver:
             step = next(steps)
             while True:
                 try:
-                    outcome = self._do(step) if first is None else first.result()
+                    outcome = self._do(step) if first is None else _blocked(first)
                 except grpc.RpcError as error:
                     step = steps.throw(error)
                 else:
@@ -154,7 +184,7 @@ class SyncDriver:
             return stubs.inference.Generate(step.request, **self._extras)
         if isinstance(step, OpenStream):
             request = StreamGenerateRequest(request=step.request)
-            call = stubs.inference.StreamGenerate(request, **self._extras)
+            call = self._opening(stubs.inference.StreamGenerate(request, **self._extras))
             return Opened(call, next(call, None), lambda: next(call, None))
         last = None
         for last in stubs.models.LoadModel(step.request, **self._extras):
@@ -169,17 +199,9 @@ class SyncDriver:
         except TimeoutError:
             raise timed_out(self._clock.timeout or 0.0) from None
 
-    @property
-    def _extras(self) -> dict[str, Any]:
-        return {"timeout": self._clock.left, "metadata": self._connection.metadata}
 
-
-class LoopDriver:
+class LoopDriver(_Driver):
     """Does steps on the running event loop."""
-
-    def __init__(self, connection: Connection, clock: Clock) -> None:
-        self._connection = connection
-        self._clock = clock
 
     async def run(self, steps: Steps[T], first: Any = None) -> T:
         """Do all steps. `first` as in SyncDriver.run."""
@@ -206,7 +228,7 @@ class LoopDriver:
             return await stubs.inference.Generate(step.request, **self._extras)
         if isinstance(step, OpenStream):
             request = StreamGenerateRequest(request=step.request)
-            call = stubs.inference.StreamGenerate(request, **self._extras)
+            call = self._opening(stubs.inference.StreamGenerate(request, **self._extras))
 
             async def read() -> Any:
                 message = await call.read()
@@ -226,9 +248,13 @@ class LoopDriver:
         except TimeoutError:
             raise timed_out(self._clock.timeout or 0.0) from None
 
-    @property
-    def _extras(self) -> dict[str, Any]:
-        return {"timeout": self._clock.left, "metadata": self._connection.metadata}
+
+def _blocked(call: Any) -> Any:
+    """The outcome of gRPC's future."""
+    try:
+        return call.result()
+    except grpc.FutureCancelledError:
+        raise concurrent.futures.CancelledError from None
 
 
 async def _result(call: Any) -> Any:
@@ -246,4 +272,7 @@ async def _result(call: Any) -> Any:
     except asyncio.CancelledError:
         call.cancel()
         raise
-    return call.result()
+    try:
+        return call.result()
+    except (grpc.FutureCancelledError, concurrent.futures.CancelledError):
+        raise asyncio.CancelledError from None

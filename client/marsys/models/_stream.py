@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Self
 
 import grpc
 
+from marsys.agents.exceptions import ModelAPIError
 from marsys.models._chunks import ChunkReader
 from marsys.models._errors import from_call
 from marsys.models._steps import Clock, LoopDriver, Opened, Steps, SyncDriver
@@ -17,7 +19,47 @@ from marsys.rpc.channel import place_of
 from marsys.rpc.connection import Connection
 
 
-class ResponseStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
+class ChunkStream(Iterator[AttributeDict], AsyncIterator[AttributeDict], ABC):
+    """Chunks for `for` and `async for`, which can be left early."""
+
+    @property
+    @abstractmethod
+    def response(self) -> HarmonizedResponse | None:
+        """The whole answer once the stream has ended, else None."""
+
+    @property
+    @abstractmethod
+    def opened(self) -> bool:
+        """Whether the service has begun to answer."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop: the call is cancelled if it still runs. May be called at any time."""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def aclose(self) -> None:
+        """The same as `close`, for asyncio code."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+
+class ResponseStream(ChunkStream):
     """The chunks of one answer. The call begins with the first one that is asked for.
 
     Read it with `for` or `async for`, once. Leave it early with `close()` or `await aclose()`, or
@@ -36,19 +78,21 @@ class ResponseStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
     def __init__(
         self,
         connection: Connection,
-        opening: Callable[[], Steps[Opened]],
-        timeout: float | None,
+        opening: Callable[[float | None], Steps[Opened]],
+        begin: Callable[[], Clock],
         max_retries: int,
     ) -> None:
         self._connection = connection
         self._opening = opening
-        self._timeout = timeout
+        self._begin_clock = begin
+        self._timeout: float | None = None
         self._reader = ChunkReader(max_retries)
         self._chunks: deque[AttributeDict] = deque()
         self._opened: Opened | None = None
+        self._driver: SyncDriver | LoopDriver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mode = ""
-        self._ended = False
+        self._ended = self._closed = False
         self._response: HarmonizedResponse | None = None
 
     @property
@@ -56,48 +100,47 @@ class ResponseStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
         """The whole answer once the stream has ended, else None."""
         return self._response
 
-    def __iter__(self) -> Self:
-        return self
-
     def __next__(self) -> AttributeDict:
-        while not self._chunks:
+        while (chunk := self._pop()) is None:
             if self._ended:
                 raise StopIteration
             self._begin("for")
             try:
                 if self._opened is None:
-                    driver = SyncDriver(self._connection, Clock(self._timeout))
-                    self._opened = driver.run(self._opening())
+                    driver = self._driver = SyncDriver(self._connection, self._clock())
+                    self._opened = driver.run(self._opening(self._timeout))
                     message = self._opened.first
                 else:
                     message = self._opened.read()
             except Exception as error:
                 self._failed(error)
-                message = None
-            self._take(message)
-        return self._pop()
-
-    def __aiter__(self) -> Self:
-        return self
+            else:
+                self._take(message)
+        return chunk
 
     async def __anext__(self) -> AttributeDict:
-        while not self._chunks:
+        while (chunk := self._pop()) is None:
             if self._ended:
                 raise StopAsyncIteration
             self._begin("async for")
             try:
                 if self._opened is None:
                     self._loop = asyncio.get_running_loop()
-                    driver = LoopDriver(self._connection, Clock(self._timeout))
-                    self._opened = await driver.run(self._opening())
+                    driver = self._driver = LoopDriver(self._connection, self._clock())
+                    self._opened = await driver.run(self._opening(self._timeout))
                     message = self._opened.first
                 else:
                     message = await self._opened.read()
+            except asyncio.CancelledError:
+                # A stream that is closed meanwhile just ends; its reader is not cancelled by that.
+                task = asyncio.current_task()
+                if not self._closed or (task is not None and task.cancelling()):
+                    raise
             except Exception as error:
                 self._failed(error)
-                message = None
-            self._take(message)
-        return self._pop()
+            else:
+                self._take(message)
+        return chunk
 
     @property
     def opened(self) -> bool:
@@ -106,43 +149,39 @@ class ResponseStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
 
     def close(self) -> None:
         """Stop: the call is cancelled if it still runs. May be called at any time."""
-        self._ended = True
+        self._ended = self._closed = True
         self._chunks.clear()
-        if self._opened is not None:
-            self._opened.call.cancel()
-
-    async def aclose(self) -> None:
-        """The same as `close`, for asyncio code."""
-        self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
+        driver, loop = self._driver, self._loop
+        if driver is None:
+            return
+        if loop is None or loop is _running_loop():
+            driver.leave()
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(driver.leave)
 
     def __del__(self) -> None:
         # Whoever drops a stream half read wants no more of it. A loop's call is its loop's to end.
-        opened = self.__dict__.get("_opened")
-        if opened is None or self._ended or self._reader.finished:
+        driver = self.__dict__.get("_driver")
+        if driver is None or self._ended or self._reader.finished:
             return
         if self._loop is None:
-            opened.call.cancel()
+            driver.leave()
         elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(opened.call.cancel)
+            self._loop.call_soon_threadsafe(driver.leave)
 
     def _begin(self, mode: str) -> None:
         if self._mode not in ("", mode):
             raise RuntimeError(f"the stream is already read by `{self._mode}`")
         self._mode = mode
 
+    def _clock(self) -> Clock:
+        clock = self._begin_clock()
+        self._timeout = clock.timeout
+        return clock
+
     def _take(self, message: Any) -> None:
+        if self._closed:
+            return
         try:
             if message is None:
                 self._ended = True
@@ -153,8 +192,11 @@ class ResponseStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
             self.close()
             raise
 
-    def _pop(self) -> AttributeDict:
-        chunk = self._chunks.popleft()
+    def _pop(self) -> AttributeDict | None:
+        try:
+            chunk = self._chunks.popleft()
+        except IndexError:
+            return None
         if chunk["type"] == "done":
             self._response = chunk["response"]
         return chunk
@@ -162,9 +204,18 @@ class ResponseStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
     def _failed(self, error: Exception) -> None:
         """The call failed: raise what the caller shall see. After the answer's end it's no loss."""
         self._ended = True
+        if self._closed and isinstance(error, (grpc.RpcError, ModelAPIError)):
+            return
         if not isinstance(error, grpc.RpcError):
             raise error
         if not self._reader.finished:
             failure = from_call(error, place_of(self._connection), self._timeout)
             failure.context["partial_length"] = self._reader.length
             raise failure from None
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
