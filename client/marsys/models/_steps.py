@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from marsys.v1 import (
     LoadModelResponse,
     StreamGenerateRequest,
 )
+
+_LOOK = 0.1  # seconds between two looks at whether a caller that blocks its loop is cancelled
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[LoadModelResponse], None]
@@ -250,11 +253,26 @@ class LoopDriver(_Driver):
 
 
 def _blocked(call: Any) -> Any:
-    """The outcome of gRPC's future."""
+    """The outcome of gRPC's future, for a caller that blocks, be it inside a running loop."""
+    task = _running_task()
+    if task is not None:
+        done = threading.Event()
+        call.add_done_callback(lambda _: done.set())
+        while not done.wait(_LOOK):
+            if task.cancelling():  # Ctrl-C, which asyncio only tells its task
+                call.cancel()
+                raise asyncio.CancelledError
     try:
         return call.result()
     except grpc.FutureCancelledError:
         raise concurrent.futures.CancelledError from None
+
+
+def _running_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 async def _result(call: Any) -> Any:

@@ -18,7 +18,7 @@ import grpc
 import grpc.aio
 
 from marsys import __version__
-from marsys.agents.exceptions import ModelConfigurationError
+from marsys.agents.exceptions import ModelConfigurationError, ModelError
 from marsys.rpc.connection import Connection
 from marsys.rpc.target import Target
 from marsys.v1.inference_service_pb2_grpc import InferenceServiceStub
@@ -217,6 +217,14 @@ if hasattr(os, "register_at_fork"):
 
 @atexit.register
 def _close_sync() -> None:
+    # Threads that still run are daemons, and what they call ends here. That is no error of theirs.
+    tell = threading.excepthook
+
+    def tell_others(args: Any) -> None:
+        if not isinstance(args.exc_value, ModelError | grpc.RpcError):
+            tell(args)
+
+    threading.excepthook = tell_others
     with _lock:
         for (pid, _), stubs in _sync.items():
             if pid == os.getpid():
