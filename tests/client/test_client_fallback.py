@@ -6,12 +6,12 @@ import asyncio
 import json
 import logging
 import socket
-import threading
-import time
-from collections.abc import Iterator
+from concurrent import futures
 from typing import Any
 
+import grpc
 import pytest
+from client_asking import HELLO, STREAMS, WAYS, asked, failure
 from client_scripted import ScriptedService, events_of, text
 
 from marsys.agents.exceptions import (
@@ -19,19 +19,15 @@ from marsys.agents.exceptions import (
     ModelConfigurationError,
     ModelError,
     ModelRateLimitError,
-    ModelTimeoutError,
     ModelTokenLimitError,
 )
 from marsys.models import BaseAPIModel, BaseLocalModel
 from marsys.models.fallback import FallbackModel
-from marsys.v1 import ErrorReason, StreamEvent, Usage
-from marsys.v1 import ModelError as ProtoError
-
-HELLO = [{"role": "user", "content": "Hello!"}]
-
-
-def failure(reason: str, message: str = "no") -> ProtoError:
-    return ProtoError(reason=ErrorReason.Value(f"ERROR_REASON_{reason}"), message=message)
+from marsys.v1 import StreamEvent, Usage
+from marsys.v1.inference_service_pb2_grpc import (
+    InferenceServiceServicer,
+    add_InferenceServiceServicer_to_server,
+)
 
 
 @pytest.fixture
@@ -42,43 +38,6 @@ def first(service: ScriptedService) -> BaseAPIModel:
 @pytest.fixture
 def second(other_service: ScriptedService) -> BaseLocalModel:
     return BaseLocalModel("second", target=other_service.address)
-
-
-def asked(model: Any, how: str, **kwargs: Any) -> tuple[str, Any]:
-    """The text and the response, asked for in one of the ways there are."""
-    if how == "run":
-        response = model.run(HELLO, **kwargs)
-        return response["content"], response
-    if how == "arun":
-        response = asyncio.run(model.arun(HELLO, **kwargs))
-        return response["content"], response
-    if how in ("pending", "read"):
-
-        async def pending() -> Any:
-            call = model.run(HELLO, **kwargs)
-            return await call if how == "pending" else call.result()
-
-        response = asyncio.run(pending())
-        return response["content"], response
-    stream = model.stream(HELLO, **kwargs)
-    if how == "stream":
-        return "".join(chunk["content"] for chunk in stream), stream.response
-
-    async def read() -> str:
-        return "".join([chunk["content"] async for chunk in stream])
-
-    return asyncio.run(read()), stream.response
-
-
-def asked_of(service: ScriptedService, calls: int = 1) -> None:
-    end = time.monotonic() + 20
-    while len(service.requests) < calls:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-WAYS = pytest.mark.parametrize("how", ["run", "arun", "pending", "read", "stream", "astream"])
-STREAMS = pytest.mark.parametrize("how", ["stream", "astream"])
 
 
 @WAYS
@@ -227,7 +186,7 @@ async def _gathered(stream: Any, contents: list[str] | None = None) -> list[Any]
 
 
 @pytest.fixture
-def third(service: ScriptedService) -> Iterator[BaseAPIModel]:
+def third(service: ScriptedService) -> BaseAPIModel:
     return BaseAPIModel("openai", "third", target=service.address)
 
 
@@ -258,100 +217,51 @@ def test_what_can_not_stand_in(first, others):
 
 
 @WAYS
-def test_the_timeout_of_a_call_is_that_of_all_models(service, other_service, first, second, how):
-    service.hang()
+def test_a_local_model_that_can_not_be_loaded(service, other_service, how):
+    service.fail(failure("MODEL_NOT_LOADED"))
+    service.load_reply = failure("MODEL_LOAD_FAILED", "no such file")
     other_service.say(text("Hi"))
-    with pytest.raises(ModelTimeoutError, match=r"within 0\.3 s"):
-        asked(first.with_fallback(second), how, timeout=0.3)
-    assert other_service.requests == []
-
-
-@WAYS
-def test_a_models_own_timeout_leaves_time_for_the_next(service, other_service, second, how):
-    service.hang()
-    other_service.say(text("Hi"))
-    hurried = BaseAPIModel("openai", "m", target=service.address, timeout=0.3)
-    content, response = asked(hurried.with_fallback(second), how, timeout=60)
+    local = BaseLocalModel("big", target=service.address)
+    remote = BaseAPIModel("openai", "m", target=other_service.address)
+    content, response = asked(local.with_fallback(remote), how)
     assert content == "Hi"
-    assert response.metadata.failed_models[0]["classification"] == "timeout"
+    assert response.metadata.failed_models[0]["message"] == "no such file"
+    assert len(service.loads) == 1
 
 
-@WAYS
-def test_both_hang(service, other_service, how):
-    service.hang()
-    other_service.hang()
+class Cancelling(InferenceServiceServicer):
+    """Cancels calls by itself, as something between here and a service may."""
+
+    def Generate(self, request: Any, context: Any) -> None:
+        context.abort(grpc.StatusCode.CANCELLED, "somebody hung up")
+
+
+def test_a_call_that_somebody_cancelled_is_not_asked_again(other_service, second):
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    add_InferenceServiceServicer_to_server(Cancelling(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    model = BaseAPIModel("openai", "m", target=f"127.0.0.1:{port}").with_fallback(second)
+    with pytest.raises(ModelAPIError, match="somebody hung up") as caught:
+        model.run(HELLO)
+    assert caught.value.grpc_code == "CANCELLED"
+    assert other_service.requests == []
+    server.stop(0).wait()
+
+
+def test_secrets_are_not_told(service, other_service, caplog):
+    service.fail(failure("AUTHENTICATION_FAILED"))
+    other_service.fail(failure("AUTHENTICATION_FAILED"))
     models = [
-        BaseAPIModel("openai", name, target=scripted.address, timeout=seconds)
-        for name, scripted, seconds in (("a", service, 0.2), ("b", other_service, 60))
+        BaseAPIModel("openai", "m", "canary", target=each.address, token="canary")
+        for each in (service, other_service)
     ]
-    with pytest.raises(ModelTimeoutError, match=r"within 0\.8 s") as caught:
-        asked(models[0].with_fallback(models[1]), how, timeout=0.8)
-    assert caught.value.context["failed_models"][0]["message"] == "no whole answer within 0.2 s"
-
-
-@pytest.mark.parametrize("how", ["arun", "pending", "astream"])
-async def test_a_cancelled_call_does_not_fall_back(service, other_service, first, second, how):
-    service.hang()
-    other_service.say(text("Hi"))
-    model = first.with_fallback(second)
-    call: Any = {
-        "arun": lambda: model.arun(HELLO),
-        "pending": lambda: model.run(HELLO),
-        "astream": lambda: anext(model.stream(HELLO)),
-    }[how]()
-    task = asyncio.ensure_future(call)
-    await asyncio.sleep(0)  # it runs now
-    while not service.requests:
-        await asyncio.sleep(0.01)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    while service.cancelled < 1:
-        await asyncio.sleep(0.01)
-    assert other_service.requests == []
-
-
-async def test_a_pending_response_is_done_when_a_model_has_answered(
-    service, other_service, first, second
-):
-    service.fail(failure("RATE_LIMIT"))
-    other_service.hang()
-    pending = first.with_fallback(second).run(HELLO)
-    task = asyncio.ensure_future(asyncio.wait_for(pending, 60))
-    await asyncio.sleep(0)
-    while not other_service.requests:
-        await asyncio.sleep(0.01)
-    assert not pending.done()
-    assert pending.cancel()  # reaches the second model's call
-    while other_service.cancelled < 1:
-        await asyncio.sleep(0.01)
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert pending.done()
-
-
-def test_a_closed_stream_asks_nobody_else(service, other_service, first, second):
-    service.hang(after=events_of(text("one two"))[:3])
-    with first.with_fallback(second).stream(HELLO) as stream:
-        assert next(stream)["content"] == "one "
-    assert list(stream) == []
-    end = time.monotonic() + 20
-    while service.cancelled < 1:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    assert other_service.requests == []
-
-
-def test_a_stream_that_is_closed_while_it_is_waited_for_asks_nobody_else(
-    service, other_service, first, second
-):
-    service.hang()
-    stream = first.with_fallback(second).stream(HELLO)
-    closer = threading.Thread(target=lambda: (asked_of(service), stream.close()))
-    closer.start()
-    assert list(stream) == []
-    closer.join()
-    assert other_service.requests == []
+    model = models[0].with_fallback(models[1])
+    with pytest.raises(ModelAPIError) as caught:
+        model.run(HELLO)
+    assert service.requests[0].target.api_key == "canary"
+    told = f"{caplog.text} {model!r} {caught.value.to_dict()} {caught.value.__notes__}"
+    assert "canary" not in told
 
 
 def test_errors_that_are_no_model_errors_are_not_swallowed(service, other_service, first, second):

@@ -98,6 +98,20 @@ with asyncio.Runner() as runner:
     runner.run(async_calls())
     runner.run(async_calls())
 """,
+    "loops that are closed by hand": """
+for _ in range(2):
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(async_calls())
+    loop.close()
+sync_calls()
+""",
+    "a response of one loop is awaited in another": """
+async def begin():
+    return model.run("Hi")
+async def end(pending):
+    return await pending
+assert asyncio.run(end(asyncio.run(begin())))["content"] == "Hi "
+""",
     "loops and calls in threads, at once": """
 targets = [sync_calls, lambda: asyncio.run(async_calls())] * 4
 threads = [threading.Thread(target=target) for target in targets]
