@@ -78,6 +78,7 @@ class Echo(InferenceServiceServicer):
 
 @pytest.fixture
 def echo() -> Iterator[Echo]:
+    gc.collect()  # what other tests have left shall not be taken for ours
     servicer = Echo()
     started, stop = threading.Event(), threading.Event()
 
