@@ -9,6 +9,9 @@ import time
 
 import pytest
 from client_scripted import events_of, text
+from client_talking import TalkingService
+
+from marsys.models import BaseAPIModel
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 
@@ -66,3 +69,28 @@ async def test_another_thread_may_close_a_stream_of_a_loop(service, api_model):
     await asyncio.to_thread(stream.close)
     assert [chunk async for chunk in stream] == []
     await asyncio.to_thread(wait_for, lambda: service.cancelled == 1)
+
+
+async def test_a_task_that_was_cancelled_before_may_still_read():
+    """As code does that cleans up after a cancellation."""
+    talking = TalkingService().begin()
+    model = BaseAPIModel("p", "m", target=talking.address)
+
+    def answer() -> None:
+        talking.wait()
+        time.sleep(0.5)  # longer than a look at the task takes
+        talking.release()
+
+    async def work() -> str:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            threading.Thread(target=answer).start()
+            return model.run("wait Hi")["content"]
+        return ""
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await task == "Hi "
+    await asyncio.to_thread(talking.end)

@@ -258,8 +258,9 @@ def _blocked(call: Any) -> Any:
     if task is not None:
         done = threading.Event()
         call.add_done_callback(lambda _: done.set())
+        before = task.cancelling()
         while not done.wait(_LOOK):
-            if task.cancelling():  # Ctrl-C, which asyncio only tells its task
+            if task.cancelling() > before:  # Ctrl-C, which asyncio only tells its task
                 call.cancel()
                 raise asyncio.CancelledError
     try:

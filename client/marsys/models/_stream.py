@@ -123,6 +123,8 @@ class ResponseStream(ChunkStream):
             if self._ended:
                 raise StopAsyncIteration
             self._begin("async for")
+            task = asyncio.current_task()
+            before = 0 if task is None else task.cancelling()
             try:
                 if self._opened is None:
                     self._loop = asyncio.get_running_loop()
@@ -133,8 +135,7 @@ class ResponseStream(ChunkStream):
                     message = await self._opened.read()
             except asyncio.CancelledError:
                 # A stream that is closed meanwhile just ends; its reader is not cancelled by that.
-                task = asyncio.current_task()
-                if not self._closed or (task is not None and task.cancelling()):
+                if not self._closed or (task is not None and task.cancelling() > before):
                     raise
             except Exception as error:
                 self._failed(error)
