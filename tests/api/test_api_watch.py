@@ -29,9 +29,9 @@ async def test_each_wait_has_its_own_time() -> None:
     watch = Watch()
     with watch.until(after(600)):
         await asyncio.sleep(0)
-    with pytest.raises(TimeoutError):  # shorter than the one before
-        with watch.until(after(0.02)):
-            await asyncio.Event().wait()
+    # Shorter than the one before.
+    with pytest.raises(TimeoutError), watch.until(after(0.02)):
+        await asyncio.Event().wait()
     for _ in range(3):
         with watch.until(after(0.03)):
             await asyncio.sleep(0.02)
