@@ -247,7 +247,7 @@ def held(address: str) -> dict[str, int]:
         "Python threads": threading.active_count(),
         "threads": process.num_threads(),
         "event loops": sum(
-            isinstance(each, asyncio.BaseEventLoop) and not each.is_closed()
+            issubclass(type(each), asyncio.BaseEventLoop) and not each.is_closed()
             for each in gc.get_objects()
         ),
     }
