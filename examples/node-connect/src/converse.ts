@@ -1,0 +1,68 @@
+// A conversation on one stream: an answer that is interrupted, then another question.
+
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { createWritableIterable } from "@connectrpc/connect/protocol";
+import { type ConverseRequest, ConverseRequestSchema } from "../gen/ts/marsys/v1/inference_service_pb.js";
+import { FinishReason } from "../gen/ts/marsys/v1/response_pb.js";
+import { Answer } from "./answer.js";
+import type { InferenceClient } from "./client.js";
+import { describeModelError } from "./failure.js";
+import { userMessage } from "./messages.js";
+import { runTool, WEATHER } from "./weather.js";
+
+type Input = MessageInitShape<typeof ConverseRequestSchema>["input"];
+
+const QUESTIONS = ["Count from one to five hundred, in words.", "What is the weather in Rome? Use the tool."];
+
+/** Asks, interrupts the answer at its first words, asks again, and ends the conversation. */
+export async function converse(client: InferenceClient, model: string): Promise<void> {
+  const requests = createWritableIterable<ConverseRequest>();
+  const say = (input: Input) => requests.write(create(ConverseRequestSchema, { input }));
+  const ask = (text: string) => say({ case: "turn", value: { messages: [userMessage(text)] } });
+
+  const questions = QUESTIONS.values();
+  let answer = new Answer();
+  let interrupted = false;
+  let over = false;
+  const template = { model, tools: [WEATHER], config: { maxTokens: 256 } };
+  // It is sent once the call begins, below, which tells if it fails.
+  say({ case: "open", value: { template } }).catch(() => undefined);
+  for await (const { output } of client.converse(requests, { timeoutMs: 300_000 })) {
+    switch (output.case) {
+      case "opened":
+        console.log(`opened: ${output.value.conversationId}`);
+        await ask(questions.next().value!);
+        break;
+      case "turnEvents": {
+        const { turn, events } = output.value;
+        for (const event of events) {
+          answer.feed(event);
+          if (event.event.case === "partDelta" && !interrupted) {
+            interrupted = true;
+            await say({ case: "interrupt", value: { turn } });
+          }
+        }
+        if (answer.finishReason === undefined) break;
+        console.log(`turn ${turn} is over`);
+        if (answer.finishReason === FinishReason.TOOL_CALLS) {
+          await say({ case: "toolResults", value: { results: answer.toolCalls().map(runTool) } });
+        } else {
+          const question = questions.next();
+          if (!question.done) {
+            await ask(question.value);
+          } else {
+            over = true;
+            requests.close();
+          }
+        }
+        answer = new Answer();
+        break;
+      }
+      case "turnFailed":
+        throw new Error(`turn ${output.value.turn} failed\n${describeModelError(output.value.error)}`);
+      case "goingAway":
+        throw new Error("the service shuts down: open the conversation again elsewhere");
+    }
+  }
+  if (!over) throw new Error("the conversation ended early");
+}
