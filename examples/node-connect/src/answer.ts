@@ -2,7 +2,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { type Message, MessageSchema, Role, type ToolCallPart } from "../gen/ts/marsys/v1/content_pb.js";
-import { FinishReason } from "../gen/ts/marsys/v1/response_pb.js";
+import type { FinishReason } from "../gen/ts/marsys/v1/response_pb.js";
 import type { PartFinished, StreamEvent } from "../gen/ts/marsys/v1/stream_pb.js";
 
 /** One generation, fed event by event. */
@@ -36,9 +36,13 @@ export class Answer {
         break;
       case "finished":
         this.finishReason = event.value.finishReason;
-        console.log(`finish: ${FinishReason[event.value.finishReason]}`);
         break;
     }
+  }
+
+  /** Whether the model has begun to write. */
+  get begun(): boolean {
+    return this.told.size > 0;
   }
 
   /** The tools that the model wants called. */

@@ -7,12 +7,11 @@ import { FinishReason } from "../gen/ts/marsys/v1/response_pb.js";
 import { Answer } from "./answer.js";
 import type { InferenceClient } from "./client.js";
 import { describeModelError } from "./failure.js";
-import { userMessage } from "./messages.js";
-import { runTool, WEATHER } from "./weather.js";
+import { requestOf, userMessage } from "./messages.js";
 
 type Input = MessageInitShape<typeof ConverseRequestSchema>["input"];
 
-const QUESTIONS = ["Count from one to five hundred, in words.", "What is the weather in Rome? Use the tool."];
+const QUESTIONS = ["Write a very long story about a ship.", "What is the capital of France?"];
 
 /** Asks, interrupts the answer at its first words, asks again, and ends the conversation. */
 export async function converse(client: InferenceClient, model: string): Promise<void> {
@@ -20,40 +19,30 @@ export async function converse(client: InferenceClient, model: string): Promise<
   const say = (input: Input) => requests.write(create(ConverseRequestSchema, { input }));
   const ask = (text: string) => say({ case: "turn", value: { messages: [userMessage(text)] } });
 
-  const questions = QUESTIONS.values();
+  const [first, ...further] = QUESTIONS;
   let answer = new Answer();
-  let interrupted = false;
   let over = false;
-  const template = { model, tools: [WEATHER], config: { maxTokens: 256 } };
   // It is sent once the call begins, below, which tells if it fails.
-  say({ case: "open", value: { template } }).catch(() => undefined);
+  say({ case: "open", value: { template: requestOf(model) } }).catch(() => undefined);
   for await (const { output } of client.converse(requests, { timeoutMs: 300_000 })) {
     switch (output.case) {
       case "opened":
         console.log(`opened: ${output.value.conversationId}`);
-        await ask(questions.next().value!);
+        await ask(first!);
         break;
       case "turnEvents": {
         const { turn, events } = output.value;
-        for (const event of events) {
-          answer.feed(event);
-          if (event.event.case === "partDelta" && !interrupted) {
-            interrupted = true;
-            await say({ case: "interrupt", value: { turn } });
-          }
-        }
+        const silent = !answer.begun;
+        for (const event of events) answer.feed(event);
+        if (turn === 1 && silent && answer.begun) await say({ case: "interrupt", value: { turn } });
         if (answer.finishReason === undefined) break;
-        console.log(`turn ${turn} is over`);
-        if (answer.finishReason === FinishReason.TOOL_CALLS) {
-          await say({ case: "toolResults", value: { results: answer.toolCalls().map(runTool) } });
+        console.log(`turn ${turn}: ${FinishReason[answer.finishReason]}`);
+        const question = further.shift();
+        if (question !== undefined) {
+          await ask(question);
         } else {
-          const question = questions.next();
-          if (!question.done) {
-            await ask(question.value);
-          } else {
-            over = true;
-            requests.close();
-          }
+          over = true;
+          requests.close();
         }
         answer = new Answer();
         break;

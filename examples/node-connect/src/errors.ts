@@ -2,13 +2,14 @@
 
 import type { InferenceClient } from "./client.js";
 import { describeFailure, modelErrorOf } from "./failure.js";
-import { userMessage } from "./messages.js";
+import { requestOf, userMessage } from "./messages.js";
 
 /** Sends a temperature that is too high and prints the error. */
 export async function showError(client: InferenceClient, model: string): Promise<void> {
-  const messages = [userMessage("Hello")];
+  const request = requestOf(model, userMessage("Hello"));
+  request.config!.temperature = 9;
   try {
-    await client.generate({ model, messages, config: { temperature: 9 } }, { timeoutMs: 120_000 });
+    await client.generate(request, { timeoutMs: 120_000 });
   } catch (error) {
     if (modelErrorOf(error)?.field !== "config.temperature") throw error;
     console.log(describeFailure(error));

@@ -3,7 +3,12 @@
 
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { ErrorInfoSchema, RetryInfoSchema } from "../gen/ts/google/rpc/error_details_pb.js";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RequestInfoSchema,
+  RetryInfoSchema,
+} from "../gen/ts/google/rpc/error_details_pb.js";
 import { ErrorReason, type ModelError, ModelErrorSchema } from "../gen/ts/marsys/v1/error_pb.js";
 
 /** The ModelError of a failed call; undefined for one that never reached a service. */
@@ -15,11 +20,15 @@ export function modelErrorOf(error: unknown): ModelError | undefined {
 export function describeFailure(error: unknown): string {
   if (!(error instanceof ConnectError)) return `failed: ${error instanceof Error ? error.message : error}`;
   const [errorInfo] = error.findDetails(ErrorInfoSchema);
+  const [requestInfo] = error.findDetails(RequestInfoSchema);
+  const [badRequest] = error.findDetails(BadRequestSchema);
   const [retryInfo] = error.findDetails(RetryInfoSchema);
   const modelError = modelErrorOf(error);
   const lines = [`failed: ${Code[error.code]}: ${error.rawMessage}`];
   if (errorInfo) lines.push(`  ErrorInfo: ${errorInfo.reason} of ${errorInfo.domain}`);
-  if (retryInfo?.retryDelay) lines.push(`  RetryInfo: wait ${seconds(retryInfo.retryDelay)} s`);
+  if (requestInfo) lines.push(`  RequestInfo: ${requestInfo.requestId}`);
+  for (const { field } of badRequest?.fieldViolations ?? []) lines.push(`  BadRequest: ${field}`);
+  if (retryInfo?.retryDelay) lines.push(`  RetryInfo: wait ${inSeconds(retryInfo.retryDelay)} s`);
   if (modelError) lines.push(describeModelError(modelError));
   return lines.join("\n");
 }
@@ -28,12 +37,11 @@ export function describeFailure(error: unknown): string {
 export function describeModelError(error: ModelError | undefined): string {
   if (error === undefined) return "  no details";
   const lines = [`  ModelError: ${ErrorReason[error.reason]}, ${error.retryable ? "retryable" : "final"}`];
-  if (error.field) lines.push(`  field: ${error.field}`);
-  if (error.provider) lines.push(`  provider: ${error.provider}, attempts: ${error.attempts.length}`);
+  if (error.provider) lines.push(`  provider: ${error.provider}, failed attempts: ${error.attempts.length}`);
   if (error.suggestedAction) lines.push(`  what to do: ${error.suggestedAction}`);
   return lines.join("\n");
 }
 
-function seconds({ seconds, nanos }: Duration): number {
+function inSeconds({ seconds, nanos }: Duration): number {
   return Number(seconds) + nanos / 1e9;
 }

@@ -1,12 +1,12 @@
 // A streamed answer for which the model calls a tool.
 
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { type GenerateRequest, GenerateRequestSchema } from "../gen/ts/marsys/v1/inference_service_pb.js";
+import { create } from "@bufbuild/protobuf";
+import type { GenerateRequest } from "../gen/ts/marsys/v1/inference_service_pb.js";
 import { FinishReason } from "../gen/ts/marsys/v1/response_pb.js";
-import { ToolChoiceMode, type ToolChoiceSchema } from "../gen/ts/marsys/v1/tool_pb.js";
+import { type ToolChoice, ToolChoiceMode, ToolChoiceSchema } from "../gen/ts/marsys/v1/tool_pb.js";
 import { Answer } from "./answer.js";
 import type { InferenceClient } from "./client.js";
-import { toolMessage, userMessage } from "./messages.js";
+import { requestOf, toolMessage, userMessage } from "./messages.js";
 import { runTool, WEATHER } from "./weather.js";
 
 const ROUNDS = 4; // most generations for one question
@@ -15,14 +15,11 @@ const ROUNDS = 4; // most generations for one question
 export async function streamWithTools(client: InferenceClient, model: string): Promise<void> {
   const messages = [userMessage("What is the weather in Paris? Use the tool.")];
   for (let round = 1; round <= ROUNDS; round++) {
-    const request = create(GenerateRequestSchema, {
-      model,
-      messages,
-      tools: [WEATHER],
-      toolChoice: { choice: choiceOf(round) },
-      config: { maxTokens: 256 },
-    });
+    const request = requestOf(model, ...messages);
+    request.tools = [WEATHER];
+    request.toolChoice = choiceOf(round);
     const answer = await stream(client, request);
+    console.log(`round ${round}: ${FinishReason[answer.finishReason!]}`);
     if (answer.finishReason !== FinishReason.TOOL_CALLS) {
       if (round === 1) throw new Error("the model called no tool");
       return;
@@ -32,10 +29,10 @@ export async function streamWithTools(client: InferenceClient, model: string): P
 }
 
 /** The first round must call the tool, the last must not call any. */
-function choiceOf(round: number): MessageInitShape<typeof ToolChoiceSchema>["choice"] {
-  if (round === 1) return { case: "toolName", value: WEATHER.name };
+function choiceOf(round: number): ToolChoice {
+  if (round === 1) return create(ToolChoiceSchema, { choice: { case: "toolName", value: WEATHER.name } });
   const mode = round === ROUNDS ? ToolChoiceMode.NONE : ToolChoiceMode.AUTO;
-  return { case: "mode", value: mode };
+  return create(ToolChoiceSchema, { choice: { case: "mode", value: mode } });
 }
 
 /**

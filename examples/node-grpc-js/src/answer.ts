@@ -1,7 +1,7 @@
 // The events of one generation, printed as they come and folded into a message.
 
 import { type Message, Role, type ToolCallPart } from "../gen/ts-grpc-js/marsys/v1/content.js";
-import { FinishReason } from "../gen/ts-grpc-js/marsys/v1/response.js";
+import type { FinishReason } from "../gen/ts-grpc-js/marsys/v1/response.js";
 import type { PartFinished, StreamEvent } from "../gen/ts-grpc-js/marsys/v1/stream.js";
 
 /** One generation, fed event by event. */
@@ -35,9 +35,13 @@ export class Answer {
         break;
       case "finished":
         this.finishReason = event.value.finishReason;
-        console.log(`finish: ${FinishReason[event.value.finishReason]}`);
         break;
     }
+  }
+
+  /** Whether the model has begun to write. */
+  get begun(): boolean {
+    return this.told.size > 0;
   }
 
   /** The tools that the model wants called. */

@@ -7,11 +7,29 @@ export { InferenceServiceClient };
 
 const MOST_BYTES = 64 * 1024 * 1024; // the contract's largest message; gRPC's default is 4 MiB
 
+// Only while nothing of an answer has come. What the services have tried themselves they mark as
+// final, so this bridges no more than a service that is just being replaced.
+const RETRIES = {
+  methodConfig: [
+    {
+      name: [{ service: "marsys.v1.InferenceService" }],
+      retryPolicy: {
+        maxAttempts: 4,
+        initialBackoff: "0.2s",
+        maxBackoff: "1s",
+        backoffMultiplier: 2,
+        retryableStatusCodes: ["UNAVAILABLE"],
+      },
+    },
+  ],
+};
+
 /** A client of the service at `target` ("host:port"), in plain text: for TLS see credentials.createSsl. */
 export function connect(target: string): InferenceServiceClient {
   return new InferenceServiceClient(target, credentials.createInsecure(), {
     "grpc.max_receive_message_length": MOST_BYTES,
     "grpc.max_send_message_length": MOST_BYTES,
+    "grpc.service_config": JSON.stringify(RETRIES),
   });
 }
 

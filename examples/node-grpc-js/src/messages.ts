@@ -1,6 +1,18 @@
 // Messages to send and to read.
 
 import { type Message, type Part, Role, type ToolResultPart } from "../gen/ts-grpc-js/marsys/v1/content.js";
+import { UnsupportedPolicy } from "../gen/ts-grpc-js/marsys/v1/generation.js";
+import { GenerateRequest } from "../gen/ts-grpc-js/marsys/v1/inference_service.js";
+
+/** A request to continue `messages`. A model that takes no temperature says so in a warning. */
+export function requestOf(model: string, ...messages: Message[]): GenerateRequest {
+  return GenerateRequest.fromPartial({
+    model,
+    messages,
+    config: { maxTokens: 256, temperature: 0 },
+    onUnsupported: UnsupportedPolicy.UNSUPPORTED_POLICY_WARN,
+  });
+}
 
 /** What the user says. */
 export function userMessage(text: string): Message {

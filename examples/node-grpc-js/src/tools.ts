@@ -1,11 +1,11 @@
 // A streamed answer for which the model calls a tool.
 
-import { GenerateRequest } from "../gen/ts-grpc-js/marsys/v1/inference_service.js";
+import type { GenerateRequest } from "../gen/ts-grpc-js/marsys/v1/inference_service.js";
 import { FinishReason } from "../gen/ts-grpc-js/marsys/v1/response.js";
 import { type ToolChoice, ToolChoiceMode } from "../gen/ts-grpc-js/marsys/v1/tool.js";
 import { Answer } from "./answer.js";
 import { type InferenceServiceClient, metadata, within } from "./client.js";
-import { toolMessage, userMessage } from "./messages.js";
+import { requestOf, toolMessage, userMessage } from "./messages.js";
 import { runTool, WEATHER } from "./weather.js";
 
 const ROUNDS = 4; // most generations for one question
@@ -14,14 +14,11 @@ const ROUNDS = 4; // most generations for one question
 export async function streamWithTools(client: InferenceServiceClient, model: string): Promise<void> {
   const messages = [userMessage("What is the weather in Paris? Use the tool.")];
   for (let round = 1; round <= ROUNDS; round++) {
-    const request = GenerateRequest.fromPartial({
-      model,
-      messages,
-      tools: [WEATHER],
-      toolChoice: { choice: choiceOf(round) },
-      config: { maxTokens: 256 },
-    });
+    const request = requestOf(model, ...messages);
+    request.tools = [WEATHER];
+    request.toolChoice = { choice: choiceOf(round) };
     const answer = await stream(client, request);
+    console.log(`round ${round}: ${FinishReason[answer.finishReason!]}`);
     if (answer.finishReason !== FinishReason.FINISH_REASON_TOOL_CALLS) {
       if (round === 1) throw new Error("the model called no tool");
       return;
