@@ -26,3 +26,23 @@ const authorize: Interceptor = (next) => (request) => {
   if (token) request.header.set("authorization", `Bearer ${token}`);
   return next(request);
 };
+
+/** The responses of a stream. Leaving the loop early cancels the call. */
+export async function* responsesOf<T>(start: (signal: AbortSignal) => AsyncIterable<T>): AsyncGenerator<T> {
+  const call = new AbortController();
+  const responses = start(call.signal)[Symbol.asyncIterator]();
+  let over = false;
+  try {
+    while (!over) {
+      const response = await responses.next();
+      if (response.done) over = true;
+      else yield response.value;
+    }
+  } finally {
+    if (!over) {
+      call.abort();
+      // connect stops the timer of the call's deadline only when it is read again.
+      await responses.next().catch(() => undefined);
+    }
+  }
+}

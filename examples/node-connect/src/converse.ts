@@ -5,7 +5,7 @@ import { createWritableIterable } from "@connectrpc/connect/protocol";
 import { type ConverseRequest, ConverseRequestSchema } from "../gen/ts/marsys/v1/inference_service_pb.js";
 import { FinishReason } from "../gen/ts/marsys/v1/response_pb.js";
 import { Answer } from "./answer.js";
-import type { InferenceClient } from "./client.js";
+import { type InferenceClient, responsesOf } from "./client.js";
 import { describeModelError } from "./failure.js";
 import { requestOf, userMessage } from "./messages.js";
 
@@ -24,7 +24,8 @@ export async function converse(client: InferenceClient, model: string): Promise<
   let over = false;
   // It is sent once the call begins, below, which tells if it fails.
   say({ case: "open", value: { template: requestOf(model) } }).catch(() => undefined);
-  for await (const { output } of client.converse(requests, { timeoutMs: 300_000 })) {
+  const start = (signal: AbortSignal) => client.converse(requests, { timeoutMs: 300_000, signal });
+  for await (const { output } of responsesOf(start)) {
     switch (output.case) {
       case "opened":
         console.log(`opened: ${output.value.conversationId}`);

@@ -5,7 +5,7 @@ import type { GenerateRequest } from "../gen/ts/marsys/v1/inference_service_pb.j
 import { FinishReason } from "../gen/ts/marsys/v1/response_pb.js";
 import { type ToolChoice, ToolChoiceMode, ToolChoiceSchema } from "../gen/ts/marsys/v1/tool_pb.js";
 import { Answer } from "./answer.js";
-import type { InferenceClient } from "./client.js";
+import { type InferenceClient, responsesOf } from "./client.js";
 import { requestOf, toolMessage, userMessage } from "./messages.js";
 import { runTool, WEATHER } from "./weather.js";
 
@@ -41,7 +41,8 @@ function choiceOf(round: number): ToolChoice {
  */
 async function stream(client: InferenceClient, request: GenerateRequest): Promise<Answer> {
   const answer = new Answer();
-  for await (const { events } of client.streamGenerate({ request }, { timeoutMs: 120_000 })) {
+  const start = (signal: AbortSignal) => client.streamGenerate({ request }, { timeoutMs: 120_000, signal });
+  for await (const { events } of responsesOf(start)) {
     for (const event of events) answer.feed(event);
   }
   if (answer.finishReason === undefined) throw new Error("the stream ended before its last event");

@@ -24,34 +24,38 @@ export async function converse(client: InferenceServiceClient, model: string): P
   let answer = new Answer();
   let over = false;
   say({ $case: "open", value: { template: requestOf(model) } });
-  for await (const { output } of call as AsyncIterable<ConverseResponse>) {
-    switch (output?.$case) {
-      case "opened":
-        console.log(`opened: ${output.value.conversationId}`);
-        ask(first!);
-        break;
-      case "turnEvents": {
-        const { turn, events } = output.value;
-        const silent = !answer.begun;
-        for (const event of events) answer.feed(event);
-        if (turn === 1 && silent && answer.begun) say({ $case: "interrupt", value: { turn } });
-        if (answer.finishReason === undefined) break;
-        console.log(`turn ${turn}: ${FinishReason[answer.finishReason]}`);
-        const question = further.shift();
-        if (question !== undefined) {
-          ask(question);
-        } else {
-          over = true;
-          call.end();
+  try {
+    for await (const { output } of call as AsyncIterable<ConverseResponse>) {
+      switch (output?.$case) {
+        case "opened":
+          console.log(`opened: ${output.value.conversationId}`);
+          ask(first!);
+          break;
+        case "turnEvents": {
+          const { turn, events } = output.value;
+          const silent = !answer.begun;
+          for (const event of events) answer.feed(event);
+          if (turn === 1 && silent && answer.begun) say({ $case: "interrupt", value: { turn } });
+          if (answer.finishReason === undefined) break;
+          console.log(`turn ${turn}: ${FinishReason[answer.finishReason]}`);
+          const question = further.shift();
+          if (question !== undefined) {
+            ask(question);
+          } else {
+            over = true;
+            call.end();
+          }
+          answer = new Answer();
+          break;
         }
-        answer = new Answer();
-        break;
+        case "turnFailed":
+          throw new Error(`turn ${output.value.turn} failed\n${describeModelError(output.value.error)}`);
+        case "goingAway":
+          throw new Error("the service shuts down: open the conversation again elsewhere");
       }
-      case "turnFailed":
-        throw new Error(`turn ${output.value.turn} failed\n${describeModelError(output.value.error)}`);
-      case "goingAway":
-        throw new Error("the service shuts down: open the conversation again elsewhere");
     }
+  } finally {
+    call.cancel(); // a call that is not read to its end would keep the process
   }
   if (!over) throw new Error("the conversation ended early");
 }

@@ -1,6 +1,6 @@
 // A streamed answer for which the model calls a tool.
 
-import type { GenerateRequest } from "../gen/ts-grpc-js/marsys/v1/inference_service.js";
+import type { GenerateRequest, StreamGenerateResponse } from "../gen/ts-grpc-js/marsys/v1/inference_service.js";
 import { FinishReason } from "../gen/ts-grpc-js/marsys/v1/response.js";
 import { type ToolChoice, ToolChoiceMode } from "../gen/ts-grpc-js/marsys/v1/tool.js";
 import { Answer } from "./answer.js";
@@ -40,8 +40,13 @@ function choiceOf(round: number): ToolChoice["choice"] {
  */
 async function stream(client: InferenceServiceClient, request: GenerateRequest): Promise<Answer> {
   const answer = new Answer();
-  for await (const { events } of client.streamGenerate({ request }, metadata(), within(120))) {
-    for (const event of events) answer.feed(event);
+  const call = client.streamGenerate({ request }, metadata(), within(120));
+  try {
+    for await (const { events } of call as AsyncIterable<StreamGenerateResponse>) {
+      for (const event of events) answer.feed(event);
+    }
+  } finally {
+    call.cancel(); // a call that is not read to its end would keep the process
   }
   if (answer.finishReason === undefined) throw new Error("the stream ended before its last event");
   return answer;
