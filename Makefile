@@ -10,7 +10,7 @@ VLLM ?= cpu
 VLLM_VENV ?= .venv-vllm
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: run test test-slow test-vllm lint docs conformance bench bench-short bench-local fuzz proto format clean
+.PHONY: run test test-slow test-vllm examples lint docs conformance bench bench-short bench-local fuzz proto format clean
 
 run: $(VENV)/installed-run
 	@$(BIN)/python scripts/run.py --api-address $(API_ADDRESS) --local-address $(LOCAL_ADDRESS) \
@@ -25,6 +25,11 @@ test-slow: $(VENV)/installed-test
 # vLLM wants an environment of its own. VLLM=cuda installs its CUDA build, on a machine with a GPU.
 test-vllm: $(VLLM_VENV)/installed
 	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/backends tests/reference
+
+# The examples of other languages, built and run against both services; part of test-slow.
+examples: $(VENV)/installed-test
+	bash scripts/example_tools.sh
+	$(BIN)/python -m pytest tests/languages
 
 bench-local: $(VLLM_VENV)/installed
 	$(VLLM_VENV)/bin/python bench/local --check $(BENCH)
