@@ -13,15 +13,19 @@ from language_examples import EXAMPLES, PATH, ROOT
 
 TEMPLATES = sorted(ROOT.glob("buf.gen.*.yaml"))
 _PLUGIN = re.compile(r"- (local|protoc_builtin): (\S+)")
-# npm's plugins are where an example that was built has them.
-SEARCHED = os.pathsep.join([*(str(path) for path in EXAMPLES.glob("*/node_modules/.bin")), PATH])
 JAVA_SINCE = 22  # protoc's release
+
+
+def searched() -> str:
+    """PATH with npm's plugins, where an example that was built has them."""
+    installed = (str(path) for path in EXAMPLES.glob("*/node_modules/.bin"))
+    return os.pathsep.join([*installed, PATH])
 
 
 def skip_without_plugins(template: Path) -> None:
     for kind, plugin in _PLUGIN.findall(template.read_text()):
         program = plugin if kind == "local" else "protoc"
-        if shutil.which(program, path=SEARCHED) is None:
+        if shutil.which(program, path=searched()) is None:
             pytest.skip(f"{program} is not installed")
         if (kind, plugin) == ("protoc_builtin", "java"):
             told = subprocess.run(
@@ -44,7 +48,7 @@ def test_it_makes_stubs_of_all_services(template: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, "PATH": SEARCHED},
+        env={**os.environ, "PATH": searched()},
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,5 @@
 #include <iostream>
+#include <iterator>
 
 #include "answer.h"
 #include "demos.h"
