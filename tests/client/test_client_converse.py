@@ -310,6 +310,40 @@ async def test_a_service_that_closes_while_nothing_runs(
         await asyncio.to_thread(again.end)
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_service_that_is_replaced_while_a_tool_runs(
+    asynchronous: bool, model: BaseAPIModel, service: TalkingService
+) -> None:
+    """The results go to the next instance, and the question is not asked there again."""
+    service.port = service.address.rpartition(":")[2]
+    again = []
+
+    def t() -> str:
+        """Replaces the service."""
+        service.end()
+        again.append(TalkingService(port=service.port).begin())
+        return "replaced"
+
+    chat = model.converse(tools=[t])
+    try:
+        if asynchronous:
+            answer = await chat.send("call:a")
+        else:
+            answer = await asyncio.to_thread(chat.send("call:a").result)
+        assert "replaced" in answer["content"]
+        assert again[0].asked == ["user: call:a", "assistant: tool_call", "tool: tool_result"]
+        assert [message["role"] for message in chat.messages] == [
+            "user",
+            "assistant",
+            "tool",
+            "assistant",
+        ]
+    finally:
+        await chat.aclose()
+        for each in again:
+            await asyncio.to_thread(each.end)
+
+
 async def test_time(model: BaseAPIModel, service: TalkingService) -> None:
     async with model.converse(timeout=0.5) as chat:
         with pytest.raises(ModelTimeoutError):

@@ -13,6 +13,8 @@ import psutil
 import pytest
 from client_embedded import Programs, Provider, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_first_call_starts_api_service_and_its_end_ends_it(programs: Programs):
     written, said = programs.run("""

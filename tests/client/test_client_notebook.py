@@ -13,6 +13,8 @@ from client_talking import TalkingService
 
 pytest.importorskip("ipykernel", reason="there is no Jupyter here: pip install ipykernel")
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 Cell = Callable[[str], tuple[str, str]]
 

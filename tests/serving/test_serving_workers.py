@@ -77,8 +77,12 @@ def test_a_worker_that_died_is_started_again(start: Start) -> None:
     first, second = (worker.pid for worker in workers_of(service))
     os.kill(first, signal.SIGKILL)
     assert check(service.address) == health_pb2.HealthCheckResponse.SERVING
-    wait_until(lambda: len(workers_of(service)) == 2)
-    assert {worker.pid for worker in workers_of(service)} > {second}
+
+    def pids() -> set[int]:
+        return {worker.pid for worker in workers_of(service)}
+
+    wait_until(lambda: len(pids()) == 2 and first not in pids())
+    assert second in pids()
     assert f"status {-signal.SIGKILL}" in service.log()
     wait_until(lambda: service.log().count("INFO serving.server [-] serving on") == 3)
     assert service.stop() == 0

@@ -8,11 +8,21 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import grpc
 import grpc.aio
 
 from marsys.rpc.channel import loop_stubs, sync_stubs
 from marsys.rpc.connection import Connection
 from marsys.v1 import ConverseRequest
+
+# What gRPC says where a message could not go out because the call had ended, unnoticed until then.
+_UNSENT = "Internal error from Core"
+
+
+def was_unsent(error: grpc.RpcError) -> bool:
+    """Whether a call failed with its last message unsent: the service knows nothing of that."""
+    code, details = getattr(error, "code", None), getattr(error, "details", None)
+    return bool(code and details and code() == grpc.StatusCode.INTERNAL and details() == _UNSENT)
 
 
 class SyncDialogue:

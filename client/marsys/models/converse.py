@@ -10,7 +10,7 @@ import grpc
 from marsys.agents.exceptions import ModelAPIError
 from marsys.models._chunks import ChunkReader, new_chunk
 from marsys.models._conversation_acts import Act, Begin, Cure, Read, RunCalls
-from marsys.models._dialogue import LoopDialogue, SyncDialogue
+from marsys.models._dialogue import LoopDialogue, SyncDialogue, was_unsent
 from marsys.models._errors import conversation_lost, from_call, invalid, to_exception, truncated
 from marsys.models._functions import Function, Result, as_text, no_such_tool
 from marsys.models._messages import to_messages
@@ -91,6 +91,8 @@ class Conversation:
         self._reader: ChunkReader | None = None  # of the generation that runs
         self._said: list[Any] = []  # what it was asked with
         self._failure: ModelError | None = None
+        self._unsent = False  # whether the call failed before what was said last went out
+        self._taken = False  # whether what the turn said stands in the conversation
         self._interrupted = False
         self._going_away = False
         self._untouched = True  # whether nothing has come of the generation that runs
@@ -198,17 +200,19 @@ class Conversation:
 
     def _acts(self, turn: ConversationTurn | None, said: list[Any]) -> Generator[Act, Any, None]:
         tried: set[str] = set()
+        self._taken = turn is None
         while True:
             yield from self._settle()
             if self._going_away:
                 self._drop(politely=True)
             if (yield Begin(self._dialogue)):
                 self._open()
-            self._interrupted, self._failure = False, None
+            self._interrupted, self._failure, self._unsent = False, None, False
             try:
                 yield from self._ask(turn, said)
             except ModelAPIError as error:
-                if error.reason == "SHUTTING_DOWN" and self._untouched and "move" not in tried:
+                gone = error.reason == "SHUTTING_DOWN" or self._unsent
+                if gone and self._untouched and "move" not in tried:
                     tried.add("move")  # nothing has been heard yet, so another instance may answer
                 elif self._failure is None or not (yield Cure(self._cure(self._failure, tried))):
                     raise
@@ -217,9 +221,10 @@ class Conversation:
                 return
 
     def _ask(self, turn: ConversationTurn | None, said: list[Any]) -> Generator[Act, Any, None]:
-        if turn is not None:
+        if turn is not None and not self._taken:
             self._begin(ConverseRequest(turn=turn), [*self._unrun(), *said])
             yield from self._generation()
+            self._taken = True
         else:
             yield from self._answer_calls()
         for _ in range(self._max_tool_rounds):
@@ -256,6 +261,7 @@ class Conversation:
             try:
                 response: ConverseResponse | None = yield Read()
             except grpc.RpcError as error:
+                self._unsent = was_unsent(error)
                 raise self._lost(from_call(error, place_of(self._connection))) from None
             if response is None:
                 raise self._lost(truncated("the service ended the conversation", 0))
