@@ -10,7 +10,7 @@ VLLM ?= cpu
 VLLM_VENV ?= .venv-vllm
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: run test test-slow test-vllm examples lint docs conformance bench bench-short bench-local fuzz proto format clean
+.PHONY: run test test-slow test-http2 test-vllm examples lint docs conformance bench bench-short bench-local fuzz proto format clean
 
 run: $(VENV)/installed-run
 	@$(BIN)/python scripts/run.py --api-address $(API_ADDRESS) --local-address $(LOCAL_ADDRESS) \
@@ -21,6 +21,13 @@ test: $(VENV)/installed-test
 
 test-slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m slow
+
+# The tests of services once more, on the experimental transport.
+test-http2: $(VENV)/installed-test
+	TEST_TRANSPORT=http2 $(BIN)/python -m pytest -m "not slow" tests/serving tests/api/test_api_service.py \
+		tests/api/test_api_cancel.py tests/api/test_api_bad_upstream.py tests/api/test_api_timers.py \
+		tests/api/test_api_retry.py tests/oauth/test_oauth_calls.py tests/end_to_end/test_e2e_buf_curl.py \
+		tests/end_to_end/test_e2e_shutdown.py tests/end_to_end/test_e2e_bad_input.py
 
 # vLLM wants an environment of its own. VLLM=cuda installs its CUDA build, on a machine with a GPU.
 test-vllm: $(VLLM_VENV)/installed

@@ -10,6 +10,7 @@ import grpc
 
 from marsys.rpc.status import to_call_status
 from marsys.v1 import ErrorReason
+from serving.call_context import CallContext
 from serving.errors import service_error
 
 # Probes have no token, and health tells nothing but whether the service is up.
@@ -44,7 +45,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         )
 
 
-async def _refuse(request: object, context: grpc.aio.ServicerContext[object, object]) -> None:
+async def _refuse(request: object, context: CallContext) -> None:
     error = service_error(
         ErrorReason.ERROR_REASON_UNAUTHENTICATED, "the call has no valid bearer token"
     )

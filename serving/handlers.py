@@ -29,6 +29,7 @@ from marsys.v1 import (
 )
 from marsys.v1.inference_service_pb2_grpc import InferenceServiceServicer
 from serving import logs
+from serving.call_context import CallContext
 from serving.conversation_limits import ConversationLimits
 from serving.dialogue import Dialogue
 from serving.drain import Drain
@@ -39,7 +40,7 @@ from serving.validation import validate
 
 log = logging.getLogger(__name__)
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context = CallContext
 T = TypeVar("T")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

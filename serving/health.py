@@ -13,10 +13,12 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from serving.call_context import CallContext
+
 SERVICE_NAME = "grpc.health.v1.Health"
 
 _STATUS = health_pb2.HealthCheckResponse
-_Context = grpc.aio.ServicerContext[Any, Any]
+_Context = CallContext
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]

@@ -8,9 +8,8 @@ import os
 import signal
 import sys
 
-import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from marsys import v1
 from marsys.v1 import inference_service_pb2_grpc as inference_grpc
@@ -24,6 +23,7 @@ from serving.drain import Drain
 from serving.files import write_whole
 from serving.handlers import InferenceServicer
 from serving.lifeline import watch_stdin
+from serving.listener import AddressError, Listener, make_listener
 from serving.logs import configure_logs
 from serving.settings import ServerSettings, secrets_of, unknown_variables
 from serving.unserved import UnservedOAuthService
@@ -35,10 +35,6 @@ SERVICES = ("InferenceService", "ModelService", "OAuthService")
 _INFERENCE = f"{v1.inference_service_pb2.DESCRIPTOR.package}.InferenceService"
 
 
-class AddressError(Exception):
-    """The address can't be listened on."""
-
-
 class RunningServer:
     """A server that listens. Made by start_server.
 
@@ -46,11 +42,9 @@ class RunningServer:
         address: where it listens, "HOST:PORT" or "unix:PATH".
     """
 
-    def __init__(
-        self, server: grpc.aio.Server, app: App, checks: health.HealthServicer, address: str
-    ) -> None:
-        self.address = address
-        self._server = server
+    def __init__(self, listener: Listener, app: App, checks: health.HealthServicer) -> None:
+        self.address = ""
+        self._listener = listener
         self._app = app
         self._checks = checks
         self._drain = Drain()
@@ -80,7 +74,7 @@ class RunningServer:
         ended = await self._drain.close(grace)
         if not ended:
             log.warning("%d calls are cancelled after %.0f s", self._drain.running, grace)
-        await self._server.stop(0.5)
+        await self._listener.stop(0.5)
         await self._app.stop()
         return ended
 
@@ -91,20 +85,21 @@ class RunningServer:
             settings.conversation_idle_timeout,
         )
         inference = InferenceServicer(self._app.generator, self._drain, limits)
-        inference_grpc.add_InferenceServiceServicer_to_server(inference, self._server)
-        model_grpc.add_ModelServiceServicer_to_server(self._app.model_service, self._server)
+        taker = self._listener.taker
+        inference_grpc.add_InferenceServiceServicer_to_server(inference, taker)
+        model_grpc.add_ModelServiceServicer_to_server(self._app.model_service, taker)
         oauth = self._app.oauth_service or UnservedOAuthService()
-        oauth_grpc.add_OAuthServiceServicer_to_server(oauth, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._checks, self._server)
+        oauth_grpc.add_OAuthServiceServicer_to_server(oauth, taker)
+        health_pb2_grpc.add_HealthServicer_to_server(self._checks, taker)
         names = (*_full_names(), health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        servicer = reflection.aio.ReflectionServicer(names)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, taker)
         self._set_health(False)
         if isinstance(self._app, HasModelHealth):
             self._app.report_health(
                 lambda model, serving: self._checks.set(f"{_INFERENCE}/{model}", serving)
             )
-        self.address = _bind(self._server, settings)
-        await self._server.start()
+        self.address = await self._listener.listen(settings)
         self._starting = asyncio.create_task(self._start_app())
 
     async def _start_app(self) -> None:
@@ -123,22 +118,9 @@ async def start_server(settings: ServerSettings, app: App) -> RunningServer:
     Raises:
         AddressError: the address is in use or can't be bound.
     """
-    limit = settings.max_message_bytes
     token = settings.token.get_secret_value() if settings.token else None
-    server = grpc.aio.server(
-        interceptors=[TokenInterceptor(token)] if token else [],
-        options=[
-            ("grpc.max_receive_message_length", limit),
-            ("grpc.max_send_message_length", limit),
-            # Unless it is wanted, a second server on the port is an error.
-            ("grpc.so_reuseport", int(settings.reuse_port)),
-            # Clients may ask for a sign of life every 10 s, also while nothing runs.
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.keepalive_time_ms", 60_000),
-        ],
-    )
-    running = RunningServer(server, app, health.HealthServicer(), "")
+    interceptors = [TokenInterceptor(token)] if token else []
+    running = RunningServer(make_listener(settings, interceptors), app, health.HealthServicer())
     await running._open(settings)
     if settings.address_file is not None:
         write_whole(settings.address_file, running.address)
@@ -197,34 +179,6 @@ def _on_signal(stopping: asyncio.Event) -> None:
         sys.stderr.flush()
         os._exit(130)
     stopping.set()
-
-
-def _bind(server: grpc.aio.Server, settings: ServerSettings) -> str:
-    try:
-        if settings.tls_cert_file is not None and settings.tls_key_file is not None:
-            port = server.add_secure_port(settings.address, _credentials(settings))
-        else:
-            port = server.add_insecure_port(settings.address)
-    except RuntimeError as error:
-        raise AddressError(f"can't listen on {settings.address}: is it in use?") from error
-    if settings.address.startswith("unix:"):
-        return settings.address
-    if not port:
-        raise AddressError(f"can't listen on {settings.address}: is it in use?")
-    return f"{settings.address.rpartition(':')[0]}:{port}"
-
-
-def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
-    assert settings.tls_cert_file is not None
-    assert settings.tls_key_file is not None
-    pair = (settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())
-    if settings.tls_client_ca_file is None:
-        return grpc.ssl_server_credentials([pair])
-    return grpc.ssl_server_credentials(
-        [pair],
-        root_certificates=settings.tls_client_ca_file.read_bytes(),
-        require_client_auth=True,
-    )
 
 
 def _full_names() -> list[str]:

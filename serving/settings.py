@@ -72,6 +72,11 @@ class ServerSettings(BaseSettings):
     address_file: Path | None = Field(
         default=None, description="File that gets the bound address once the server listens"
     )
+    transport: Literal["grpc", "http2"] = Field(
+        default="grpc",
+        description="What carries calls: grpc.aio, or (experimental) a server on a native HTTP/2 "
+        "library that takes about half of the CPU time; it needs marsys-models[http2]",
+    )
     reuse_port: bool = Field(
         default=False,
         description="Share the port with other processes that are told so too: the kernel hands "

@@ -13,10 +13,18 @@ settings.register_profile(
 settings.load_profile("marsys")
 
 
+# TEST_TRANSPORT=http2 runs all tests of services on that transport.
+_TRANSPORTS = ("TRANSPORT", "MARSYS_API_TRANSPORT", "MARSYS_LOCAL_TRANSPORT")
+if os.environ.get("TEST_TRANSPORT"):
+    os.environ.update(dict.fromkeys(_TRANSPORTS, os.environ["TEST_TRANSPORT"]))
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting or key of the person who runs the tests reaches them; no service is started."""
     for name in os.environ:
+        if name in _TRANSPORTS and "TEST_TRANSPORT" in os.environ:
+            continue
         if name.endswith("_API_KEY") or (name.startswith("MARSYS_") and name != "MARSYS_CACHE"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("MARSYS_EMBEDDED", "0")
