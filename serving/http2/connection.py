@@ -30,6 +30,9 @@ _PREFACE_WITHIN = 10.0  # seconds that a connection has to begin
 _PING_AFTER = 60.0  # seconds of silence after which a sign of life is asked for
 _PONG_WITHIN = 20.0
 _MOST_UNSENT = 4 * 1024 * 1024  # bytes; a caller who asks and never reads is left
+# zttp counts a connection's streams and ends it with an error at 4096.
+_MOST_STREAMS = 3800
+_FAREWELL = 1.0  # seconds between "open no more streams here" and the last one that is taken
 _REFUSED_STREAM, _NO_ERROR = 7, 0
 _CONTENT_TYPES = (b"application/grpc", b"application/grpc+proto")
 _PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00marsys!!"
@@ -55,6 +58,7 @@ class Connection(asyncio.Protocol):
         self._flushing = False
         self._leaving = False
         self._last_stream = 0
+        self._streams = 0
         self._begun = False
         self._heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -132,7 +136,7 @@ class Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         """Take no new calls; close when those that run have ended."""
-        if self._leaving:
+        if self._leaving or self._transport.is_closing():
             return
         self._leaving = True
         self._transport.write(_goaway(self._last_stream))
@@ -173,6 +177,11 @@ class Connection(asyncio.Protocol):
             stream.reset(_REFUSED_STREAM)
             return
         self._last_stream = request.stream_id
+        self._streams += 1
+        if self._streams == _MOST_STREAMS:
+            # The caller goes on over another connection; what is on its way here is still taken.
+            self._transport.write(_goaway(2**31 - 1))
+            self.loop.call_later(_FAREWELL, self.leave)
         headers = request.headers
         if not isinstance(headers, list):
             headers = headers.to_list(lowercase_names=True)

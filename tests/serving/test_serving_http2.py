@@ -136,6 +136,28 @@ async def test_messages_of_every_size(channel: grpc.aio.Channel) -> None:
     assert many == [b"%d" % n for n in range(500)]
 
 
+async def test_very_many_calls_over_one_channel(channel: grpc.aio.Channel) -> None:
+    """More than the library takes over one connection."""
+    echo = channel.unary_unary("/t.T/Echo")
+    chat = channel.stream_stream("/t.T/Chat")()  # outlives the connection's last new call
+    await chat.write(b"one")
+    assert await chat.read() == b"ONE"
+    left = 9000
+
+    async def call() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            message = b"%d" % left
+            assert await echo(message) == message
+
+    await asyncio.gather(*(call() for _ in range(32)))
+    await chat.write(b"two")
+    assert await chat.read() == b"TWO"
+    await chat.done_writing()
+    assert await chat.read() == b"END"
+
+
 async def test_metadata_both_ways(channel: grpc.aio.Channel, methods: Methods) -> None:
     echo = channel.unary_unary("/t.T/Echo")
     given = (("x-request-id", "abc"), ("x-blob-bin", b"\x00\xff"), ("x-blob-bin", b""))

@@ -16,6 +16,8 @@ import pytest
 from e2e_services import Service, wait_until
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., Service]
 
 
