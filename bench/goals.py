@@ -83,6 +83,15 @@ GOALS = (
     Goal("paced CPU: LiteLLM / marsys", _ratio("paced", "litellm", "marsys"), least=9),
     Goal("paced CPU: marsys / TensorZero", _ratio("paced", "marsys", _TENSORZERO), most=1,
          stretch=True),
+    *(
+        Goal(f"{case} CPU: LiteLLM / marsys, `--transport http2`",
+             _ratio(case, "litellm", "marsys_http2"), least=least)
+        for case, least in (("unary", 22), ("burst", 50), ("paced", 9))
+    ),
+    Goal("unary CPU: marsys, `--transport http2` / TensorZero",
+         _ratio("unary", "marsys_http2", _TENSORZERO), most=1.3, stretch=True),
+    Goal("paced CPU: marsys, `--transport http2` / TensorZero",
+         _ratio("paced", "marsys_http2", _TENSORZERO), most=1, stretch=True),
     Goal("added p50, one call at a time", lambda results: results.added("marsys"), most=1.2,
          unit="ms"),
     Goal("64 at once: p99 / p50", _cliff, most=2),

@@ -128,6 +128,8 @@ static void frame_came(struct connection *c, int type, int flags, uint32_t strea
         s->send_window += get32(payload) & 0x7fffffff;
     } else if (type == RESET) {
         fail("the server reset a stream, error %u", get32(payload));
+    } else if (type == GOAWAY && !get32(payload + 4) && get32(payload) >= s->next_stream - 2) {
+        c->leaving = 1; /* gracefully: what runs is answered */
     } else if (type == GOAWAY) {
         fail("the server goes away: %.*s", (int)(s->payload_size - 8), payload + 8);
     }

@@ -102,7 +102,10 @@ void answer_ends(struct connection *c, struct caller *caller) {
     took[done_calls] = now() - caller->begun;
     until_first[done_calls] = caller->first - caller->begun;
     done_calls++;
-    next_call(c, caller);
+    if (c->leaving)
+        c->waiting++;
+    else
+        next_call(c, caller);
 }
 
 static int connected(const struct sockaddr_in *address) {
@@ -120,6 +123,27 @@ static char *contents(const char *name, size_t *size) {
     *size = fread(data, 1, 1 << 20, file);
     fclose(file);
     return data;
+}
+
+static void join(int poller, struct connection *c, const struct sockaddr_in *address) {
+    c->fd = connected(address);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event);
+}
+
+static void start(struct connection *c) {
+    protocol->open(c);
+    for (int i = 0; i < c->caller_count; i++) next_call(c, &c->callers[i]);
+    flush(c);
+}
+
+/* All calls of a connection that the server leaves are done: its callers go on on a new one. */
+static void move(int poller, struct connection *c, const struct sockaddr_in *address) {
+    close(c->fd);
+    free(c->state);
+    c->leaving = c->waiting = 0;
+    join(poller, c, address);
+    start(c);
 }
 
 static void print_seconds(const char *name, const double *values) {
@@ -157,16 +181,10 @@ int main(int count, char **arguments) {
     for (int i = 0; i < connections; i++) {
         all[i].caller_count = callers / connections + (i < callers % connections);
         all[i].callers = calloc((size_t)all[i].caller_count, sizeof(struct caller));
-        all[i].fd = connected(&address);
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[i]};
-        epoll_ctl(poller, EPOLL_CTL_ADD, all[i].fd, &event);
+        join(poller, &all[i], &address);
     }
     double begun = now();
-    for (int i = 0; i < connections; i++) {
-        protocol->open(&all[i]);
-        for (int k = 0; k < all[i].caller_count; k++) next_call(&all[i], &all[i].callers[k]);
-        flush(&all[i]);
-    }
+    for (int i = 0; i < connections; i++) start(&all[i]);
     static unsigned char data[1 << 18];
     while (done_calls < calls) {
         struct epoll_event events[64];
@@ -179,6 +197,7 @@ int main(int count, char **arguments) {
             if (n <= 0) fail("the server closed the connection");
             protocol->take(c, data, (size_t)n);
             flush(c);
+            if (c->leaving && c->waiting == c->caller_count) move(poller, c, &address);
         }
     }
     double wall = now() - begun;

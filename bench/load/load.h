@@ -19,6 +19,8 @@ struct connection {
     char *out; /* what is to be written */
     size_t out_size, out_room;
     void *state; /* the protocol's own */
+    int leaving; /* the server takes no more calls on it: they go on on a new one */
+    int waiting; /* callers that wait for the new one */
 };
 
 struct request {

@@ -9,20 +9,21 @@ from bench.peers.peer import Measured, Peer, Setup, Subject
 from bench.peers.portkey import PORTKEY
 from bench.peers.relays import AIOHTTP, COALESCED, HTTPX
 from bench.peers.server import Server, ServerPeer
-from bench.peers.service import SERVICE, TWO_WORKERS, has_workers
+from bench.peers.service import ON_HTTP2, SERVICE, TWO_WORKERS, has_workers
 from bench.peers.tensorzero import TENSORZERO
 
 # In the order of the tables.
 PEERS: tuple[Peer, ...] = (
-    SERVICE, AIOHTTP, COALESCED, HTTPX, OPENAI_SDK, LITELLM, PORTKEY, TENSORZERO, DIRECT,
+    SERVICE, ON_HTTP2, AIOHTTP, COALESCED, HTTPX, OPENAI_SDK, LITELLM, PORTKEY, TENSORZERO, DIRECT,
 )  # fmt: skip
 # What needs no more than the project's own environment.
-HERE: tuple[Peer, ...] = (SERVICE, AIOHTTP, COALESCED, DIRECT)
+HERE: tuple[Peer, ...] = (SERVICE, ON_HTTP2, AIOHTTP, COALESCED, DIRECT)
 
 __all__ = [
     "AIOHTTP",
     "DIRECT",
     "HERE",
+    "ON_HTTP2",
     "PEERS",
     "SERVICE",
     "TWO_WORKERS",

@@ -169,6 +169,29 @@ async def test_grpc_errors(grpc_server: str, load: Load) -> None:
         await _run(load, grpc_server, call, 1, 1)
 
 
+async def test_grpc_goaway(load: Load) -> None:
+    """A server that leaves its connections after a while: calls go on on new ones, none is lost."""
+    peers = set()
+
+    async def unary(request: bytes, context: Any) -> bytes:
+        peers.add(context.peer())
+        return b"The quick"
+
+    server = grpc.aio.server(options=[("grpc.max_connection_age_ms", 100)])
+    server.add_registered_method_handlers(
+        "bench.Test", {"Unary": grpc.unary_unary_rpc_method_handler(unary)}
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        call = Call("grpc", "/bench.Test/Unary", b"", "The quick", 1)
+        loaded = await _run(load, f"127.0.0.1:{port}", call, 8, 3000, 2)
+    finally:
+        await server.stop(None)
+    assert len(loaded.took) == 3000
+    assert len(peers) > 2
+
+
 def test_nobody_there(load: Load) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
