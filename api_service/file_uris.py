@@ -15,12 +15,12 @@ def refuse_file_uris(request: GenerateRequest) -> None:
     for index, message in enumerate(request.messages):
         for number, part in enumerate(message.parts):
             kind = part.WhichOneof("content")
-            path = f"messages[{index}].parts[{number}]"
             if kind == "media":
-                _check(part.media.uri, f"{path}.media.uri")
+                _check(part.media.uri, f"messages[{index}].parts[{number}].media.uri")
             elif kind == "tool_result":
+                path = f"messages[{index}].parts[{number}].tool_result"
                 for place, piece in enumerate(part.tool_result.content):
-                    _check(piece.media.uri, f"{path}.tool_result.content[{place}].media.uri")
+                    _check(piece.media.uri, f"{path}.content[{place}].media.uri")
 
 
 def _check(uri: str, path: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from marsys.v1 import ErrorReason
 from serving.errors import ServiceError, service_error
@@ -18,15 +16,20 @@ def shutting_down() -> ServiceError:
 
 
 class Drain:
-    """Counts the running calls and refuses new ones once the service is closing."""
+    """Counts the running calls and refuses new ones once the service is closing.
+
+        with drain:
+            ...  # a call runs
+
+    Entering raises ServiceError (SHUTTING_DOWN) while the service is closing.
+    """
 
     def __init__(self) -> None:
         self.closing = False
         self._closed = asyncio.Event()
         self._deadline = math.inf
         self._running = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle = asyncio.Event()  # the last call has ended while the service was closing
 
     @property
     def running(self) -> int:
@@ -42,23 +45,15 @@ class Drain:
         """Wait until the service is closing."""
         await self._closed.wait()
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """Count a call for as long as it runs.
-
-        Raises:
-            ServiceError: the service is closing (SHUTTING_DOWN).
-        """
+    def __enter__(self) -> None:
         if self.closing:
             raise shutting_down()
         self._running += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
+
+    def __exit__(self, *error: object) -> None:
+        self._running -= 1
+        if self.closing and not self._running:
+            self._idle.set()
 
     async def close(self, grace: float) -> bool:
         """Refuse new calls and wait for the running ones.
@@ -72,6 +67,8 @@ class Drain:
         self.closing = True
         self._deadline = time.monotonic() + grace
         self._closed.set()
+        if not self._running:
+            return True
         try:
             async with asyncio.timeout(grace):
                 await self._idle.wait()

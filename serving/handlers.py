@@ -113,7 +113,7 @@ class InferenceServicer(InferenceServiceServicer):
     async def Generate(self, request: GenerateRequest, context: Context) -> GenerateResponse:
         call = call_of(context)
         try:
-            with self._drain.call():
+            with self._drain:
                 validate(request)
                 fold = Fold()
                 numbers = EventNumbers(call)
@@ -130,7 +130,7 @@ class InferenceServicer(InferenceServiceServicer):
     ) -> AsyncIterator[StreamGenerateResponse]:
         call = call_of(context, stream=True)
         try:
-            with self._drain.call():
+            with self._drain:
                 validate(_inner(request))
                 numbers = EventNumbers(call)
                 async with aclosing(self._events(request.request, call)) as batches:
@@ -146,7 +146,7 @@ class InferenceServicer(InferenceServiceServicer):
     ) -> AsyncIterator[ConverseResponse]:
         call = call_of(context, stream=True)
         try:
-            with self._drain.call(), self._conversations.one():
+            with self._drain, self._conversations.one():
                 dialogue = Dialogue(self._generator, self._drain, self._conversations, call)
                 async with aclosing(dialogue.run(request_iterator)) as responses:
                     async for response in responses:
@@ -159,7 +159,7 @@ class InferenceServicer(InferenceServiceServicer):
     ) -> CountTokensResponse:
         call = call_of(context)
         try:
-            with self._drain.call():
+            with self._drain:
                 validate(_inner(request))
                 return await self._generator.count_tokens(request.request, call)
         except Exception as error:

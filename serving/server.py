@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -155,6 +156,9 @@ async def _serve(settings: ServerSettings, app: App) -> int:
     except AddressError as error:
         log.error("%s", error)
         return 1
+    # What the start has made stays: no collection looks at it again.
+    gc.collect()
+    gc.freeze()
     log.info("listening on %s", server.address)
     waiting = asyncio.create_task(stopping.wait())
     ready = asyncio.create_task(server.ready())
