@@ -49,8 +49,8 @@ def _cliff(results: Results) -> Spread | None:
     return ratios(*pair) if all(pair) else None
 
 
-def _workers(results: Results) -> Spread | None:
-    return results.ratio("workers", "marsys_2_workers", "marsys", "rate")
+def _workers(of: str, to: str) -> Callable[[Results], Spread | None]:
+    return lambda results: results.ratio("workers", of, to, "rate")
 
 
 def _startup(what: str) -> Callable[[Results], Spread | None]:
@@ -88,14 +88,20 @@ GOALS = (
              _ratio(case, "litellm", "marsys_http2"), least=least)
         for case, least in (("unary", 22), ("burst", 50), ("paced", 9))
     ),
+    Goal("unary CPU: marsys, `--transport http2` / minimal grpc.aio + aiohttp",
+         _ratio("unary", "marsys_http2", _RELAY), most=1.5),
     Goal("unary CPU: marsys, `--transport http2` / TensorZero",
          _ratio("unary", "marsys_http2", _TENSORZERO), most=1.3, stretch=True),
+    Goal("burst CPU: marsys, `--transport http2` / TensorZero",
+         _ratio("burst", "marsys_http2", _TENSORZERO), most=1, stretch=True),
     Goal("paced CPU: marsys, `--transport http2` / TensorZero",
          _ratio("paced", "marsys_http2", _TENSORZERO), most=1, stretch=True),
     Goal("added p50, one call at a time", lambda results: results.added("marsys"), most=1.2,
          unit="ms"),
     Goal("64 at once: p99 / p50", _cliff, most=2),
-    Goal("throughput: two workers / one", _workers, least=1.5),
+    Goal("throughput: two workers / one", _workers("marsys_2_workers", "marsys"), least=1.5),
+    Goal("throughput: two workers / one, `--transport http2`",
+         _workers("marsys_http2_2_workers", "marsys_http2"), least=1.5),
     *(
         Goal(f"client / stub: {case.title}", _client(case.key), most=1.5)
         for case in CLIENT_CASES

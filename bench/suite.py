@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from bench.cases import WORKERS, Case
 from bench.client import measure_client
 from bench.load import Load
 from bench.machine import describe
-from bench.peers import SERVICE, TWO_WORKERS, Peer, Server, ServerPeer, Setup, Subject, has_workers
+from bench.peers import SERVICE, TWO_WORKERS, Peer, Server, ServerPeer, Setup, Subject
 from bench.results import Results
 from bench.rounds import measure
 from bench.startup import measure_startup
@@ -69,9 +69,8 @@ def run(plan: Plan) -> Results:
                         raise RuntimeError(rounds.failed)
                     name = f"{results.titles[key]}, {case.title}"
                     results.missing[name] = rounds.failed.partition("\n")[0].strip()
-        service = subjects[SERVICE.key]
         if plan.workers:
-            _measure_workers(plan, setup, service, results)
+            _measure_workers(plan, setup, subjects, results)
         if plan.client:
             _say("the Python client and the bare stub")
             addresses = {
@@ -119,17 +118,22 @@ def _leave_out(peer: Peer, error: RuntimeError, results: Results) -> None:
     _say(f"{peer.title} is left out: {error}")
 
 
-def _measure_workers(plan: Plan, setup: Setup, one: Subject, results: Results) -> None:
-    if not has_workers():
-        results.missing["workers"] = "api_service has no setting `workers` yet"
-        return
+def _measure_workers(
+    plan: Plan, setup: Setup, subjects: Mapping[str, Subject], results: Results
+) -> None:
+    """One worker and two, on each transport that is measured."""
     _say(f"{WORKERS.title}:")
-    own = setup.folder / TWO_WORKERS.key
-    own.mkdir()
-    results.titles[TWO_WORKERS.key] = TWO_WORKERS.title
-    with TWO_WORKERS.running(replace(setup, folder=own)) as two:
-        subjects: dict[str, Subject] = {SERVICE.key: one, TWO_WORKERS.key: two}
-        results.cases[WORKERS.key] = measure(WORKERS, subjects, plan.rounds, plan.seconds)
+    with ExitStack() as stack:
+        found: dict[str, Subject] = {}
+        for key, two in TWO_WORKERS.items():
+            if key not in subjects:
+                continue
+            own = setup.folder / two.key
+            own.mkdir()
+            results.titles[two.key] = two.title
+            found[key] = subjects[key]
+            found[two.key] = stack.enter_context(two.running(replace(setup, folder=own)))
+        results.cases[WORKERS.key] = measure(WORKERS, found, plan.rounds, plan.seconds)
 
 
 def _measure_startup(plan: Plan, peers: Sequence[Peer], results: Results) -> None:

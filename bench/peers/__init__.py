@@ -9,7 +9,7 @@ from bench.peers.peer import Measured, Peer, Setup, Subject
 from bench.peers.portkey import PORTKEY
 from bench.peers.relays import AIOHTTP, COALESCED, HTTPX
 from bench.peers.server import Server, ServerPeer
-from bench.peers.service import ON_HTTP2, SERVICE, TWO_WORKERS, has_workers
+from bench.peers.service import ON_HTTP2, SERVICE, TWO_WORKERS
 from bench.peers.tensorzero import TENSORZERO
 
 # In the order of the tables.
@@ -33,5 +33,4 @@ __all__ = [
     "ServerPeer",
     "Setup",
     "Subject",
-    "has_workers",
 ]

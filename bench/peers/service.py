@@ -30,29 +30,32 @@ def _command(setup: Setup, *further: str) -> Command:
     )  # fmt: skip
 
 
-def _http2(setup: Setup) -> Command:
-    return _command(setup, "--transport", "http2")
-
-
 def _version_of_http2(installs: Path) -> str:
     return of_this_environment("zttp", "protobuf", "aiohttp", "uvloop", "orjson")
 
 
 SERVICE = ServerPeer("marsys", "marsys api_service", _version, _command, grpc_call)
 ON_HTTP2 = ServerPeer(
-    "marsys_http2", "marsys api_service, `--transport http2`", _version_of_http2, _http2, grpc_call
-)
-TWO_WORKERS = ServerPeer(
-    "marsys_2_workers",
-    "marsys api_service, `--workers 2`",
-    _version,
-    lambda setup: _command(setup, "--workers", "2"),
+    "marsys_http2",
+    "marsys api_service, `--transport http2`",
+    _version_of_http2,
+    lambda setup: _command(setup, "--transport", "http2"),
     grpc_call,
 )
-
-
-def has_workers() -> bool:
-    """Whether the service can run several processes."""
-    from api_service.settings import ApiSettings
-
-    return "workers" in ApiSettings.model_fields
+# With each, what it is compared with.
+TWO_WORKERS = {
+    SERVICE.key: ServerPeer(
+        "marsys_2_workers",
+        "marsys api_service, `--workers 2`",
+        _version,
+        lambda setup: _command(setup, "--workers", "2"),
+        grpc_call,
+    ),
+    ON_HTTP2.key: ServerPeer(
+        "marsys_http2_2_workers",
+        "marsys api_service, `--transport http2 --workers 2`",
+        _version_of_http2,
+        lambda setup: _command(setup, "--transport", "http2", "--workers", "2"),
+        grpc_call,
+    ),
+}
