@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PARKED = 64 * 1024  # bytes that may wait for the caller to read; then the handler waits
+_PIECE = 64 * 1024  # bytes that a message may send before it asks again whether there is room
+_UNREAD = 64 * 1024  # bytes that may wait for the handler to read; then the caller waits
+_EACH = 64  # bytes that a message takes besides its own
+_STRAY = 1024 * 1024  # bytes that a window of the smallest messages takes
 _NO_ERROR, _CANCEL = 0, 8  # of HTTP/2
 
 
@@ -39,8 +43,8 @@ class Call:
 
     __slots__ = (
         "_arrived", "_buffered", "_code", "_connection", "_credit", "_deadline", "_details",
-        "_ended", "_extra", "_half_closed", "_limit", "_metadata", "_reader", "_started", "_stream",
-        "_task", "_timer", "_wakes", "stream_id",
+        "_ended", "_extra", "_half_closed", "_held", "_limit", "_metadata", "_reader", "_started",
+        "_stream", "_task", "_timer", "_wakes", "stream_id",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +64,7 @@ class Call:
         self._reader = FrameReader(limit, encoding)
         self._arrived: deque[bytes] = deque()
         self._buffered = 0
+        self._held = False  # whether the caller waits for the handler
         self._half_closed = False
         self._wakes: asyncio.Future[None] | None = None
         self._credit: asyncio.Future[None] | None = None
@@ -112,14 +117,17 @@ class Call:
         try:
             for message in self._reader.feed(data):
                 self._arrived.append(message)
-                self._buffered += len(message)
+                self._buffered += len(message) + _EACH
         except TooLargeError as error:
             self._refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except FramingError as error:
             self._refuse(grpc.StatusCode.INTERNAL, str(error))
         else:
-            # zttp gives credit at once; a handler that doesn't read must not fill memory.
-            if self._buffered > 2 * self._limit:
+            if self._buffered > _UNREAD and not self._held:
+                self._held = True
+                self._connection.hold(self)
+            # Compressed messages may be much larger than the credit that they took.
+            if self._buffered > 2 * self._limit + _STRAY:
                 self._refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "messages come faster than read")
             self._wake()
 
@@ -138,11 +146,13 @@ class Call:
         elif self._timer is not None:
             self._timer.cancel()
 
-    def refill(self) -> None:
-        """The caller may have read something."""
-        if self._credit is not None and (self._ended or not self._is_full()):
-            _resolve(self._credit)
-            self._credit = None
+    def refill(self) -> bool:
+        """There may be room again. Returns whether the call waited for it and goes on."""
+        if self._credit is None or not (self._ended or not self._is_full()):
+            return False
+        _resolve(self._credit)
+        self._credit = None
+        return True
 
     # How it goes.
 
@@ -207,7 +217,10 @@ class Call:
             self._wakes = self._connection.loop.create_future()
             await self._wakes
         message = self._arrived.popleft()
-        self._buffered -= len(message)
+        self._buffered -= len(message) + _EACH
+        if self._held and self._buffered <= _UNREAD:
+            self._held = False
+            self._connection.go_on(self)
         return message
 
     async def _write(self, message: bytes) -> None:
@@ -215,20 +228,23 @@ class Call:
         if len(message) > self._limit:
             text = f"Sent message larger than max ({len(message)} vs. {self._limit})"
             await self.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-        while not self._ended and self._is_full():
-            self._credit = self._connection.loop.create_future()
-            self._connection.flush_soon()
-            await self._credit
-        if self._ended:
-            return
-        if not self._started:
-            self._started = True
-            self._stream.send_response(200, [CONTENT_TYPE])
-        self._stream.send_data(frame(message))
-        self._connection.flush_soon()
+        data = frame(message)
+        for start in range(0, len(data), _PIECE):
+            while not self._ended and self._is_full():
+                self._credit = self._connection.loop.create_future()
+                self._connection.flush_soon()
+                await self._credit
+            if self._ended:
+                return
+            if not self._started:
+                self._started = True
+                self._stream.send_response(200, [CONTENT_TYPE])
+            piece = data if len(data) <= _PIECE else data[start : start + _PIECE]
+            self._stream.send_data(piece)
+            self._connection.queued(len(piece))
 
     def _is_full(self) -> bool:
-        return self._connection.paused or (self._stream.pending_bytes or 0) > _PARKED
+        return self._connection.is_full or (self._stream.pending_bytes or 0) > _PARKED
 
     def end(self, code: grpc.StatusCode, details: str = "", extra: Any = ()) -> None:
         """Send the status. Does nothing once the call has ended."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import zttp
 
+from serving.http2.backpressure import Backpressure
 from serving.http2.call import Call
 from serving.http2.metadata import (
     CONTENT_TYPE,
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 _PREFACE_WITHIN = 10.0  # seconds that a connection has to begin
 _PING_AFTER = 60.0  # seconds of silence after which a sign of life is asked for
 _PONG_WITHIN = 20.0
+_MOST_QUEUED = 64 * 1024  # bytes of one turn of the loop
 _MOST_UNSENT = 4 * 1024 * 1024  # bytes; a caller who asks and never reads is left
 # zttp counts a connection's streams and ends it with an error at 4096.
 _MOST_STREAMS = 3800
@@ -44,16 +46,17 @@ class Connection(asyncio.Protocol):
     Attributes:
         loop: the event loop.
         peer: the caller's address, as gRPC writes it.
-        paused: whether the socket takes nothing for now.
     """
 
     def __init__(self, server: Http2Server, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.peer = "unknown:"
-        self.paused = False
+        self._paused = False
+        self._queued = 0  # bytes since the last flush
         self._server = server
         self._http2: Any = zttp.Connection(zttp.SERVER, protocol=zttp.HTTP2)
         self._calls: dict[int, Call] = {}
+        self._backpressure = Backpressure()
         self._transport: Any = None
         self._flushing = False
         self._leaving = False
@@ -87,8 +90,7 @@ class Connection(asyncio.Protocol):
             return
         self._begun = True
         self._flush()
-        for call in list(self._calls.values()):
-            call.refill()
+        self._refill()
         if self._transport.get_write_buffer_size() > _MOST_UNSENT:
             self._transport.abort()
 
@@ -103,14 +105,23 @@ class Connection(asyncio.Protocol):
             call.cancel()
 
     def pause_writing(self) -> None:
-        self.paused = True
+        self._paused = True
 
     def resume_writing(self) -> None:
-        self.paused = False
-        for call in list(self._calls.values()):
-            call.refill()
+        self._paused = False
+        self._refill()
 
     # What calls and the server say.
+
+    @property
+    def is_full(self) -> bool:
+        """Whether messages have to wait: the socket takes nothing for now, or enough is queued."""
+        return self._paused or self._queued > _MOST_QUEUED
+
+    def queued(self, size: int) -> None:
+        """Bytes of a message have been given to the HTTP/2 library: send them soon."""
+        self._queued += size
+        self.flush_soon()
 
     def flush_soon(self) -> None:
         """Send what is queued, together with what else this turn of the loop queues."""
@@ -118,15 +129,26 @@ class Connection(asyncio.Protocol):
             self._flushing = True
             self.loop.call_soon(self._flush)
 
+    def hold(self, call: Call) -> None:
+        """Let a call's caller wait: the handler doesn't read what it sends."""
+        self._backpressure.hold(call.stream_id)
+
+    def go_on(self, call: Call) -> None:
+        """Let a call's caller send again."""
+        credit = self._backpressure.release(call.stream_id)
+        if credit and not self._transport.is_closing():
+            self._transport.write(credit)
+
     def drop(self, call: Call) -> None:
-        """Forget a call that never ran."""
+        """Forget a call."""
         self._calls.pop(call.stream_id, None)
+        self._backpressure.release(call.stream_id)
 
     def forget(self, call: Call) -> Callable[[asyncio.Task[None]], None]:
         """What is to be done when a call's task has ended."""
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._calls.pop(call.stream_id, None)
+            self.drop(call)
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("a call's task failed", exc_info=error)
             if self._leaving and not self._calls:
@@ -224,9 +246,21 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flushing = False
-        data = self._http2.data_to_send()
+        data = self._backpressure.sift(self._http2.data_to_send())
         if data and not self._transport.is_closing():
             self._transport.write(data)
+        waited = self.is_full
+        self._queued = 0
+        if waited:
+            self._refill()
+
+    def _refill(self) -> None:
+        """Let calls go on that waited for room."""
+        if self._paused:
+            return
+        woken = [call for call in self._calls.values() if call.refill()]
+        if woken:  # whoever came first comes last next time: there may be room for one only
+            self._calls[woken[0].stream_id] = self._calls.pop(woken[0].stream_id)
 
     def _look(self) -> None:
         """Leave a caller who never began, or is dead; ask who is silent for a sign of life."""

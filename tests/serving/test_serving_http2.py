@@ -34,9 +34,11 @@ class Methods:
         sent: messages that a handler has given away.
         ended: how handlers ended.
         contexts: what they were told of their calls.
+        reads: set when `late` may read.
     """
 
     def __init__(self) -> None:
+        self.reads = asyncio.Event()
         self.sent = 0
         self.ended: list[str] = []
         self.contexts: list[Any] = []
@@ -74,6 +76,11 @@ class Methods:
         await asyncio.sleep(600)
         yield b""
 
+    async def late(self, requests: AsyncIterator[bytes], context: Any) -> bytes:
+        """Reads when it is told to; gives what it read in numbers."""
+        await self.reads.wait()
+        return b" ".join([b"%d:%d" % (len(one), sum(one[:1])) async for one in requests])
+
     async def chat(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         async for request in requests:
             yield request.upper()
@@ -96,6 +103,7 @@ async def server(methods: Methods) -> AsyncIterator[Http2Server]:
             "Fail": grpc.unary_unary_rpc_method_handler(methods.fail),
             "Repeat": grpc.unary_stream_rpc_method_handler(methods.repeat),
             "Chat": grpc.stream_stream_rpc_method_handler(methods.chat),
+            "Late": grpc.stream_unary_rpc_method_handler(methods.late),
             "Deaf": grpc.stream_stream_rpc_method_handler(methods.deaf),
         },
     )
@@ -257,19 +265,62 @@ async def test_who_does_not_read_makes_the_handler_wait(
     call.cancel()
 
 
-async def test_a_handler_that_does_not_read_does_not_fill_memory(
-    channel: grpc.aio.Channel,
+async def test_a_handler_that_does_not_read_makes_the_caller_wait(
+    channel: grpc.aio.Channel, methods: Methods
 ) -> None:
-    call = channel.stream_stream("/t.T/Deaf")()
+    """Memory stays as it is, other calls of the connection go on, and nothing is lost."""
+    call = channel.stream_unary("/t.T/Late")()
+    sizes = [LIMIT - i for i in range(64)]
+    written = 0
+
+    async def write() -> None:
+        nonlocal written
+        for number, size in enumerate(sizes):
+            await call.write(bytes([number]) + bytes(size - 1))
+            written += 1
+        await call.done_writing()
+
     before = psutil.Process().memory_info().rss
-    with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
-        for _ in range(64):
-            await call.write(bytes(LIMIT))
-    # gRPC's client makes INTERNAL of it where a write was under way.
-    ends = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL)
-    assert await asyncio.wait_for(call.code(), 20) in ends
+    writing = asyncio.create_task(write())
+    for _ in range(3):
+        await asyncio.sleep(0.3)
+        assert await channel.unary_unary("/t.T/Echo")(b"x" * 100_000) == b"x" * 100_000
+    assert written < 16
     gc.collect()
-    assert psutil.Process().memory_info().rss - before < 64 << 20
+    assert psutil.Process().memory_info().rss - before < 32 << 20
+    methods.reads.set()
+    await writing
+    expected = b" ".join(b"%d:%d" % (size, number) for number, size in enumerate(sizes))
+    assert await call == expected
+
+
+async def test_small_messages_that_nobody_reads(
+    channel: grpc.aio.Channel, methods: Methods
+) -> None:
+    """Messages without a byte take memory too; all arrive once the handler reads."""
+    call = channel.stream_unary("/t.T/Late")()
+
+    async def write() -> None:
+        for _ in range(30_000):
+            await call.write(b"")
+        await call.done_writing()
+
+    writing = asyncio.create_task(write())
+    await asyncio.sleep(1)
+    methods.reads.set()
+    await writing
+    assert (await call).split() == [b"0:0"] * 30_000
+
+
+async def test_a_caller_who_waits_can_leave(channel: grpc.aio.Channel) -> None:
+    for _ in range(3):
+        call = channel.stream_stream("/t.T/Deaf")()
+        with suppress(asyncio.TimeoutError):
+            async with asyncio.timeout(0.3):
+                while True:
+                    await call.write(bytes(LIMIT))
+        call.cancel()
+        assert await channel.unary_unary("/t.T/Echo")(bytes(LIMIT)) == bytes(LIMIT)
 
 
 async def test_it_leaves_when_its_calls_have_ended(
@@ -340,6 +391,42 @@ async def said(address: str, data: bytes, seconds: float = 0.5) -> tuple[bytes, 
             closed = True
     writer.close()
     return answer, closed
+
+
+def ask(stream: int, path: bytes, message: bytes) -> bytes:
+    """A whole call of one message."""
+    data = frame(message)
+    pieces = [data[at : at + 16384] for at in range(0, len(data), 16384)]
+    last = len(pieces) - 1
+    return head(stream, path=path) + b"".join(
+        raw(0, int(number == last), stream, piece) for number, piece in enumerate(pieces)
+    )
+
+
+async def test_a_wide_window_is_not_filled_at_once(address: str, methods: Methods) -> None:
+    """A caller allows very much and reads slowly: handlers wait, and get on in turn."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    most = (2**31 - 1).to_bytes(4, "big")
+    size = 30_000
+    writer.write(PREFACE + raw(4, 0, 0, b"\x00\x04" + most) + raw(8, 0, 0, b"\x7f\xff\x00\x00"))
+    writer.write(ask(1, b"/t.T/Repeat", bytes(size)) + ask(3, b"/t.T/Repeat", bytes(size)))
+    writer.write(ask(5, b"/t.T/Echo", b"x"))
+    sent = -1
+    while sent != methods.sent:
+        sent = methods.sent
+        await asyncio.sleep(0.3)
+    assert sent * size < 16 << 20  # the sockets' buffers
+    writer.write(raw(6, 0, 0, bytes(8)))
+    taken = {1: 0, 3: 0, 5: 0}
+    while not taken[5] or taken[1] + taken[3] < 40 << 20:
+        begin = await reader.readexactly(9)
+        length, stream = int.from_bytes(begin[:3], "big"), int.from_bytes(begin[5:], "big")
+        await reader.readexactly(length)
+        if begin[3] == 0:
+            taken[stream] += length
+    assert min(taken[1], taken[3]) > 10 << 20
+    writer.close()
 
 
 @pytest.mark.parametrize(
@@ -416,7 +503,8 @@ async def test_a_socket_file_left_behind_is_no_hindrance(tmp_path: Any, methods:
         await server.listen(path)
         with pytest.raises(OSError, match="in use"):
             await Http2Server(LIMIT).listen(path)
-        async with grpc.aio.insecure_channel(path) as channel:
+        options = [("grpc.use_local_subchannel_pool", 1)]  # else it may take the last connection
+        async with grpc.aio.insecure_channel(path, options=options) as channel:
             assert await channel.unary_unary("/t.T/Echo")(b"x") == b"x"
         assert methods.contexts[-1].peer() == "unix:"
         server._path = None  # as if it was killed
