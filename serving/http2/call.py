@@ -43,8 +43,8 @@ class Call:
 
     __slots__ = (
         "_arrived", "_buffered", "_code", "_connection", "_credit", "_deadline", "_details",
-        "_ended", "_extra", "_half_closed", "_held", "_limit", "_metadata", "_reader", "_started",
-        "_stream", "_task", "_timer", "_wakes", "stream_id",
+        "_ended", "_extra", "_half_closed", "_held", "_limit", "_metadata", "_reader", "_rest",
+        "_started", "_stream", "_task", "_timer", "_wakes", "stream_id",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,7 @@ class Call:
         self._wakes: asyncio.Future[None] | None = None
         self._credit: asyncio.Future[None] | None = None
         self._started = False  # whether headers have gone out
+        self._rest: tuple[bytes, int] | None = None  # a message that waits, and how far it went
         self._ended = False  # whether nothing more may go out
         self._code: grpc.StatusCode | None = None
         self._details = ""
@@ -231,11 +232,13 @@ class Call:
         data = frame(message)
         for start in range(0, len(data), _PIECE):
             while not self._ended and self._is_full():
+                self._rest = data, start
                 self._credit = self._connection.loop.create_future()
                 self._connection.flush_soon()
                 await self._credit
             if self._ended:
                 return
+            self._rest = None
             if not self._started:
                 self._started = True
                 self._stream.send_response(200, [CONTENT_TYPE])
@@ -251,12 +254,15 @@ class Call:
         if self._ended:
             return
         self._ended = True
+        if self._rest is not None and self._rest[1]:  # a message can't be left half said
+            data, start = self._rest
+            self._stream.send_data(data[start:])
         trailers = trailers_of(code, details, extra)
         if self._started:
             self._stream.end_message(trailers)
         else:
             self._stream.send_response(200, [CONTENT_TYPE, *trailers], True)
-        if not self._half_closed:
+        if not self._half_closed and not self._stream.pending_bytes:  # a reset would drop them
             self._stream.reset(_NO_ERROR)  # what the caller still sends is not read
         self._connection.flush_soon()
 

@@ -91,6 +91,7 @@ class Connection(asyncio.Protocol):
         self._begun = True
         self._flush()
         self._refill()
+        self._close_if_done()
         if self._transport.get_write_buffer_size() > _MOST_UNSENT:
             self._transport.abort()
 
@@ -151,8 +152,7 @@ class Connection(asyncio.Protocol):
             self.drop(call)
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("a call's task failed", exc_info=error)
-            if self._leaving and not self._calls:
-                self.close()
+            self._close_if_done()
 
         return ended
 
@@ -162,8 +162,7 @@ class Connection(asyncio.Protocol):
             return
         self._leaving = True
         self._transport.write(_goaway(self._last_stream))
-        if not self._calls:
-            self.close()
+        self._close_if_done()
 
     def close(self) -> None:
         """Send what is queued, and close."""
@@ -261,6 +260,11 @@ class Connection(asyncio.Protocol):
         woken = [call for call in self._calls.values() if call.refill()]
         if woken:  # whoever came first comes last next time: there may be room for one only
             self._calls[woken[0].stream_id] = self._calls.pop(woken[0].stream_id)
+
+    def _close_if_done(self) -> None:
+        """Close a connection that is left, once all answers have gone out."""
+        if self._leaving and not self._calls and not self._http2.has_pending_send():
+            self.close()
 
     def _look(self) -> None:
         """Leave a caller who never began, or is dead; ask who is silent for a sign of life."""

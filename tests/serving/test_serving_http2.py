@@ -394,13 +394,10 @@ async def said(address: str, data: bytes, seconds: float = 0.5) -> tuple[bytes, 
 
 
 def ask(stream: int, path: bytes, message: bytes) -> bytes:
-    """A whole call of one message."""
+    """A call of one message; its end is yet to come."""
     data = frame(message)
     pieces = [data[at : at + 16384] for at in range(0, len(data), 16384)]
-    last = len(pieces) - 1
-    return head(stream, path=path) + b"".join(
-        raw(0, int(number == last), stream, piece) for number, piece in enumerate(pieces)
-    )
+    return head(stream, path=path) + b"".join(raw(0, 0, stream, piece) for piece in pieces)
 
 
 async def test_a_wide_window_is_not_filled_at_once(address: str, methods: Methods) -> None:
@@ -410,8 +407,8 @@ async def test_a_wide_window_is_not_filled_at_once(address: str, methods: Method
     most = (2**31 - 1).to_bytes(4, "big")
     size = 30_000
     writer.write(PREFACE + raw(4, 0, 0, b"\x00\x04" + most) + raw(8, 0, 0, b"\x7f\xff\x00\x00"))
-    writer.write(ask(1, b"/t.T/Repeat", bytes(size)) + ask(3, b"/t.T/Repeat", bytes(size)))
-    writer.write(ask(5, b"/t.T/Echo", b"x"))
+    for stream, path in ((1, b"/t.T/Repeat"), (3, b"/t.T/Repeat"), (5, b"/t.T/Echo")):
+        writer.write(ask(stream, path, bytes(size)) + raw(0, 1, stream))
     sent = -1
     while sent != methods.sent:
         sent = methods.sent
@@ -427,6 +424,35 @@ async def test_a_wide_window_is_not_filled_at_once(address: str, methods: Method
             taken[stream] += length
     assert min(taken[1], taken[3]) > 10 << 20
     writer.close()
+
+
+@pytest.mark.parametrize("stops", [True, False], ids=["server stops", "call fails"])
+async def test_what_was_begun_is_said_before_the_end(
+    address: str, server: Http2Server, stops: bool
+) -> None:
+    """A caller gives no credit for a while; meanwhile the server stops, or the call can't go on."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(PREFACE + raw(4, 0, 0) + raw(8, 0, 0, b"\x7f\xff\x00\x00"))
+    writer.write(ask(1, b"/t.T/Chat", bytes(200_000)))
+    await asyncio.sleep(0.3)
+    stopping = asyncio.create_task(server.stop(5)) if stops else None
+    writer.write(raw(0, 1, 1, b"" if stops else b"\x07\x00\x00\x00\x00"))
+    await asyncio.sleep(0.3)
+    writer.write(raw(8, 0, 1, b"\x00\x10\x00\x00"))
+    answer, messages, ended = FrameReader(LIMIT), [], False
+    while not ended:
+        begin = await reader.readexactly(9)
+        payload = await reader.readexactly(int.from_bytes(begin[:3], "big"))
+        if begin[3] == 0:
+            messages += answer.feed(payload)
+        ended = begin[3] == 1 and bool(begin[4] & 1)
+    assert messages[0] == bytes(200_000)
+    assert not answer.pending
+    assert (messages[1:] == [b"END"]) is stops
+    writer.close()
+    if stopping is not None:
+        await stopping
 
 
 @pytest.mark.parametrize(
