@@ -8,8 +8,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import Failed, Subject
 from lessons import WEATHER, asked
+from subjects import Failed, Subject
 
 from marsys.v1 import (
     ErrorReason,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import Failed
 from lessons import PARIS, WEATHER, answered, asked
+from subjects import Failed
 
 from marsys.models import BaseLocalModel
 from marsys.v1 import (

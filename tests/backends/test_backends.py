@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import Failed, Subject
 from requests_of import ask, picture, text_of
+from subjects import Failed, Subject
 
 from marsys.stream import fold
 from marsys.v1 import ErrorReason, FinishReason, StreamEvent

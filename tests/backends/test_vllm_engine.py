@@ -15,9 +15,9 @@ from typing import Any
 import grpc
 import psutil
 import pytest
-from conftest import HAS_VLLM, Failed, Subject
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from requests_of import ask, text_of
+from subjects import HAS_VLLM, Failed, Subject
 
 from local_inference_service.embedded import ensure_embedded_model
 from local_inference_service.progress import LoadError, quiet

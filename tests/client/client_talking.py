@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from loop_thread import LoopThread
 from talker import Talker
 
 from marsys.v1 import Role
@@ -27,9 +27,7 @@ class TalkingService:
         self.generator = self.talker
         self.model_service = ModelServiceServicer()
         self.oauth_service = None
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
+        self._loop = LoopThread()
 
     def begin(self) -> TalkingService:
         settings = ServerSettings(address=f"127.0.0.1:{self.port}", token=None)
@@ -38,21 +36,19 @@ class TalkingService:
         return self
 
     def end(self) -> None:
-        if self._thread.is_alive():
+        if self._loop.runs:
             self.do(self._server.stop(0.1))
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+            self._loop.end()
 
     def do(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return self._loop.do(work)
 
     def wait(self) -> None:
         """Until the model waits."""
         self.do(asyncio.wait_for(self.talker.waiting.wait(), 20))
 
     def release(self) -> None:
-        self._loop.call_soon_threadsafe(self.talker.release.set)
+        self._loop.soon(self.talker.release.set)
 
     @property
     def asked(self) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import socket
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ import grpc.aio
 import pytest
 from client_embedded import USUAL_PORTS, Programs, Provider
 from client_scripted import ScriptedService, check_health
+from loop_thread import LoopThread
 
 from marsys.models import BaseAPIModel, BaseLocalModel
 from marsys.v1 import Model, ModelState
@@ -26,9 +25,7 @@ from marsys.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 @contextmanager
 def listening() -> Iterator[ScriptedService]:
     scripted = ScriptedService()
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
+    loop = LoopThread()
 
     async def start() -> grpc.aio.Server:
         server = grpc.aio.server(options=[("grpc.max_receive_message_length", 70 << 20)])
@@ -41,13 +38,10 @@ def listening() -> Iterator[ScriptedService]:
         await server.start()
         return server
 
-    server = asyncio.run_coroutine_threadsafe(start(), loop).result(20)
+    server = loop.do(start())
     yield scripted
-    asyncio.run_coroutine_threadsafe(server.stop(0), loop).result(20)
-    asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(20)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    loop.do(server.stop(0))
+    loop.end()
 
 
 @pytest.fixture

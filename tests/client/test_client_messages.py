@@ -315,7 +315,7 @@ def test_an_answer_replays_exactly(parts, minimal, sent):
     if minimal:  # what careful users keep of an answer
         kept = ("role", "content", "tool_calls", "reasoning_details", "thinking")
         reply = {key: reply[key] for key in kept}
-        if response.get("refusal"):
+        if "refusal" in response:
             reply["refusal"] = response["refusal"]
     _, answer, _ = sent([USER, reply, USER])
     assert list(answer.parts) == parts

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from e2e_services import ROOT, Service
+from loop_thread import LoopThread
 from oauth_fake import OAuthFake
 
 EXAMPLES = ROOT / "examples" / "python"
@@ -41,9 +40,7 @@ Run = Callable[..., tuple[str, str]]
 def logins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OAuthFake, Path]]:
     """A provider that takes logins, and a home directory with one."""
     fake = OAuthFake()
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
+    loop = LoopThread()
     runner = web.AppRunner(fake.application(), shutdown_timeout=0.1)
 
     async def start() -> None:
@@ -51,14 +48,12 @@ def logins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OAuthFake
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
 
-    asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+    loop.do(start())
     home = tmp_path_factory.mktemp("home")
     fake.codex_login(home / ".codex" / "auth.json")
     yield fake, home
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    loop.do(runner.cleanup())
+    loop.end()
 
 
 @pytest.fixture(scope="module")

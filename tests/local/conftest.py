@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 import torch
+from local_bench import LocalBench, ask
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -17,9 +18,7 @@ from local_inference_service.adapters.huggingface_llm import HuggingFaceLLMAdapt
 from local_inference_service.embedded import EMBEDDED_MODEL, ensure_embedded_model
 from local_inference_service.service import LocalApp
 from local_inference_service.settings import LocalSettings
-from marsys.v1 import GenerateRequest, Message, Part, Role, TextPart
-from marsys.v1.inference_service_pb2_grpc import InferenceServiceStub
-from marsys.v1.model_service_pb2_grpc import ModelServiceStub
+from marsys.v1 import GenerateRequest
 from serving.server import RunningServer, start_server
 
 TEMPLATE = (
@@ -73,21 +72,6 @@ def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-class LocalBench:
-    """A running local_inference_service."""
-
-    def __init__(self, app: LocalApp, server: RunningServer, channel: grpc.aio.Channel) -> None:
-        self.app = app
-        self.server = server
-        self.inference: Any = InferenceServiceStub(channel)
-        self.models: Any = ModelServiceStub(channel)
-
-    def jobs(self, model: str) -> int:
-        """How many requests the model's engine has."""
-        with self.app.generator._pool.use(model) as adapter:
-            return adapter.jobs
-
-
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[..., Awaitable[LocalBench]]]:
     running: list[tuple[RunningServer, grpc.aio.Channel]] = []
@@ -116,17 +100,6 @@ async def embedded(
     serve: Callable[..., Awaitable[LocalBench]], embedded_directory: Path
 ) -> LocalBench:
     return await serve()
-
-
-def ask(text: str, model: str = "tiny", **config: Any) -> GenerateRequest:
-    message = Message(role=Role.ROLE_USER, parts=[Part(text=TextPart(text=text))])
-    request = GenerateRequest(model=model, messages=[message])
-    for name, value in config.items():
-        if name == "stop_sequences":
-            request.config.stop_sequences.extend(value)
-        else:
-            setattr(request.config, name, value)
-    return request
 
 
 @pytest.fixture(name="ask")

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import psutil
-from conftest import LocalBench, ask
+from local_bench import LocalBench, ask
 
 from marsys.v1 import GenerateRequest, StreamGenerateRequest
 from marsys.v1.inference_service_pb2_grpc import InferenceServiceStub
