@@ -116,8 +116,10 @@ def test_fallback(cell: Cell):
 
 
 # What is awaited, Jupyter itself only stops when its loop wakes up next, so that isn't tested.
+# Often, as an interrupt that came amid gRPC's locks once made every twentieth next call hang.
+@pytest.mark.parametrize("_", range(10))
 @pytest.mark.parametrize("code", ["model.run('wait')['content']", "list(model.stream('wait'))"])
-def test_the_stop_button(cell: Any, kernel: Any, service: TalkingService, code: str):
+def test_the_stop_button(cell: Any, kernel: Any, service: TalkingService, code: str, _: int):
     def stop() -> None:
         service.wait()
         kernel[0].interrupt_kernel()

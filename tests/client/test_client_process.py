@@ -259,6 +259,31 @@ print(model.run("Hi")["content"])
         time.sleep(0.05)
 
 
+def test_handlers_that_raise_nothing(service: TalkingService, tmp_path: Path):
+    """A program that notes Ctrl-C, and ends when its answer has come."""
+    program = start(
+        """
+import signal
+def note(number, frame):
+    print("noted", flush=True)
+signal.signal(signal.SIGINT, note)
+print("".join(chunk["content"] for chunk in model.stream("one wait two")))
+assert signal.getsignal(signal.SIGINT) is note
+""",
+        service,
+        tmp_path,
+    )
+    assert program.stdout is not None
+    service.wait()
+    program.send_signal(signal.SIGINT)
+    assert program.stdout.readline() == "noted\n"
+    service.release()
+    written, said = program.communicate(timeout=60)
+    assert said == ""
+    assert written == "one two \n"
+    assert service.talker.stopped == 0
+
+
 def test_after_fork(service: TalkingService, tmp_path: Path):
     program = start(
         """

@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 
 from marsys.models._errors import timed_out
+from marsys.models._interrupts import Uninterrupted
 from marsys.rpc.channel import Stubs, is_placed, loop_stubs, sync_stubs
 from marsys.rpc.connection import Connection
 from marsys.rpc.deferred import DeferredCall
@@ -187,10 +188,15 @@ class SyncDriver(_Driver):
             return stubs.inference.Generate(step.request, **self._extras)
         if isinstance(step, OpenStream):
             request = StreamGenerateRequest(request=step.request)
-            call = self._opening(stubs.inference.StreamGenerate(request, **self._extras))
-            return Opened(call, next(call, None), lambda: next(call, None))
+            with Uninterrupted() as reading:
+                call = self._opening(stubs.inference.StreamGenerate(request, **self._extras))
+                reading.call = call
+                first = next(call, None)
+            return Opened(call, first, lambda: _next(call))
+        call = stubs.models.LoadModel(step.request, **self._extras)
         last = None
-        for last in stubs.models.LoadModel(step.request, **self._extras):
+        while (said := _next(call)) is not None:
+            last = said
             if step.progress is not None:
                 step.progress(last)
         return last
@@ -252,8 +258,19 @@ class LoopDriver(_Driver):
             raise timed_out(self._clock.timeout or 0.0) from None
 
 
+def _next(call: Any) -> Any:
+    """The next message of a stream; None at its end."""
+    with Uninterrupted(call):
+        return next(call, None)
+
+
 def _blocked(call: Any) -> Any:
     """The outcome of gRPC's future, for a caller that blocks, be it inside a running loop."""
+    with Uninterrupted(call):
+        return _waited(call)
+
+
+def _waited(call: Any) -> Any:
     task = _running_task()
     if task is not None:
         done = threading.Event()
