@@ -68,7 +68,7 @@ class _GrpcListener:
                 # Unless it is wanted, a second server on the port is an error.
                 ("grpc.so_reuseport", int(settings.reuse_port)),
                 # Clients may ask for a sign of life every 10 s, also while nothing runs.
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", 60_000),
             ],
