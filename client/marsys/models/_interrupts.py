@@ -50,9 +50,10 @@ class Uninterrupted:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        # A handler may have put another one in its place.
-        if self._handler is not None and signal.getsignal(signal.SIGINT) is self._mine:
-            signal.signal(signal.SIGINT, self._handler)
+        if self._handler is not None:
+            present = signal.signal(signal.SIGINT, self._handler)
+            if present is not self._mine:  # which a handler has set meanwhile
+                signal.signal(signal.SIGINT, present)
         raised, self._raised = self._raised, None
         if raised is not None:
             raise raised from None
