@@ -15,8 +15,8 @@ class Talker:
     """Does what the last message says, a word at a time.
 
     "call:ID" calls a tool, "think" thinks, "wait" waits for `release`, "half" waits in the middle
-    of a tool call, "overloaded" fails as a provider does, "bug" as nobody expects. A tool's results
-    are said back.
+    of a tool call, "overloaded" fails as a provider does, "bug" as nobody expects. A word with a
+    comma goes out with the next. A tool's results are said back.
     """
 
     def __init__(self) -> None:
@@ -55,6 +55,8 @@ class Talker:
             elif word != "wait":
                 text = text or writer.open("text")
                 writer.append(text, f"{word} ")
+            if word.endswith(","):
+                continue
             self.batches += 1
             yield writer.take()
             if word in ("wait", "half", "think"):

@@ -15,6 +15,8 @@ from marsys.rpc.status import to_call_status
 from marsys.stream import fold
 from marsys.v1 import (
     Attempt,
+    ConversationOpened,
+    ConverseResponse,
     ErrorReason,
     FinishReason,
     GenerateRequest,
@@ -168,6 +170,11 @@ class ScriptedService(InferenceServiceServicer, ModelServiceServicer):
     ) -> AsyncIterator[StreamGenerateResponse]:
         async for event in self._events(request.request, context):
             yield StreamGenerateResponse(events=[event])
+
+    async def Converse(self, requests: Any, context: Any) -> AsyncIterator[ConverseResponse]:
+        """Opens a conversation, and never says anything else."""
+        yield ConverseResponse(opened=ConversationOpened(conversation_id="c"))
+        await asyncio.Event().wait()
 
     async def _events(self, request: GenerateRequest, context: Any) -> AsyncIterator[StreamEvent]:
         self.requests.append(request)

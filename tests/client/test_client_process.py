@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import client_program
 import pytest
 from client_talking import TalkingService
-
-ROOT = Path(__file__).parents[2]
 
 # asyncio's own debug mode tells of steps that took long: a busy machine is slow.
 PREAMBLE = """
@@ -75,16 +72,7 @@ def service() -> Iterator[TalkingService]:
 
 
 def start(script: str, service: TalkingService, tmp_path: Path) -> subprocess.Popen[str]:
-    file = tmp_path / "program.py"
-    file.write_text(PREAMBLE + script)
-    path = os.pathsep.join((str(ROOT / "client"), str(ROOT)))
-    return subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "error", str(file), service.address],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    return client_program.start(PREAMBLE + script, service.address, tmp_path)
 
 
 ENDS = {
@@ -231,6 +219,10 @@ async def main():
     async with model.converse() as chat:
         await chat.send("one wait")
 asyncio.run(main())""",
+    "the second chunk of a turn": """
+turn = model.converse().send("one wait")
+next(turn)
+next(turn)""",
     "fallback": 'model.with_fallback(model).run("wait")',
 }
 
@@ -245,18 +237,21 @@ try:
     {body}
 except KeyboardInterrupt:
     print("interrupted")
-print(model.run("Hi")["content"])
+print(model.run("Hi")["content"], flush=True)
+input()
 """
     program = start(caught, service, tmp_path)
     service.wait()
     program.send_signal(signal.SIGINT)
-    written, said = program.communicate(timeout=60)
-    assert said == ""
-    assert written == "interrupted\nHi \n"
+    assert program.stdout is not None
+    assert program.stdout.readline() == "interrupted\n"
+    assert program.stdout.readline() == "Hi \n"
     end = time.monotonic() + 20
-    while service.talker.stopped < 1:  # nobody pays for what nobody reads
+    while service.talker.stopped < 1:  # nobody pays for what nobody reads, also while it goes on
         assert time.monotonic() < end
         time.sleep(0.05)
+    _, said = program.communicate("\n", timeout=60)
+    assert said == ""
 
 
 def test_handlers_that_raise_nothing(service: TalkingService, tmp_path: Path):

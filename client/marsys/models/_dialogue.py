@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from marsys.models._interrupts import Uninterrupted
 from marsys.rpc.channel import loop_stubs, sync_stubs
 from marsys.rpc.connection import Connection
 from marsys.v1 import ConverseRequest
@@ -31,7 +32,8 @@ class SyncDialogue:
     def __init__(self, connection: Connection) -> None:
         self._said: queue.SimpleQueue[ConverseRequest | None] = queue.SimpleQueue()
         stub = sync_stubs(connection).inference
-        self._call = stub.Converse(self._requests(), metadata=connection.metadata)
+        with Uninterrupted():
+            self._call = stub.Converse(self._requests(), metadata=connection.metadata)
 
     def put(self, request: ConverseRequest | None) -> None:
         """Say something; None: nothing more."""
@@ -48,7 +50,8 @@ class SyncDialogue:
     def cancel(self) -> None:
         """End the call at once."""
         self._said.put(None)
-        self._call.cancel()
+        with Uninterrupted():
+            self._call.cancel()
 
     def _requests(self) -> Iterator[ConverseRequest]:
         while (request := self._said.get()) is not None:
@@ -92,11 +95,13 @@ class LoopDialogue:
         # Cancelling gRPC's read would end the whole call, so it outlives who waits for it.
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._call.read())
-        try:
-            message = await asyncio.shield(self._reading)
-        finally:
-            if self._reading.done():
-                self._reading = None
+        await asyncio.wait({self._reading})
+        # Not before: whoever waits may be cancelled just as it comes.
+        reading, self._reading = self._reading, None
+        if reading.cancelled():  # by `cancel`, which is no cancelling of whoever waits
+            nothing = grpc.aio.Metadata()
+            raise grpc.aio.AioRpcError(grpc.StatusCode.CANCELLED, nothing, nothing, "left")
+        message = reading.result()
         return None if message is grpc.aio.EOF else message
 
     def cancel(self) -> None:

@@ -1,42 +1,36 @@
-"""Ctrl-C while gRPC reads for a caller that blocks."""
+"""Ctrl-C while gRPC works for a caller that blocks.
+
+gRPC's synchronous calls are Python code and locks that they share with gRPC's own threads. An
+exception that comes just as a lock is taken or given back leaves it taken (bpo-29988), and then all
+later calls of the channel hang.
+"""
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 _Handler = Callable[[int, "FrameType | None"], Any]
+_AMID = (threading.__name__, __name__)  # whose code is not to be interrupted
+_AGAIN = 0.001  # seconds until a signal that came amid such code comes again
 
 
-class Uninterrupted:
-    """Keeps what a handler of SIGINT raises until gRPC has come back; its call is cancelled.
+class _Guard(ABC):
+    """Stands before the program's handler of SIGINT, on the main thread, where handlers run."""
 
-    gRPC's synchronous calls are Python code and locks that they share with gRPC's own thread. An
-    exception that comes just as a lock is taken or given back leaves it taken (bpo-29988), and
-    then all later calls of the channel hang. Handlers that raise nothing are not noticed.
+    __slots__ = ("_handler", "_mine")
 
-        with Uninterrupted(call):
-            message = next(call, None)
-
-    Args:
-        call: what is cancelled; None: nothing yet, see `call`.
-
-    Attributes:
-        call: may be set once it is made.
-    """
-
-    __slots__ = ("_handler", "_mine", "_raised", "call")
-
-    def __init__(self, call: Any = None) -> None:
-        self.call = call
-        self._raised: BaseException | None = None
+    def __init__(self) -> None:
         self._handler: _Handler | None = None
 
-    def __enter__(self) -> Uninterrupted:
-        if threading.current_thread() is threading.main_thread():  # where handlers run
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
             handler = signal.getsignal(signal.SIGINT)
             if callable(handler):
                 self._handler = handler
@@ -54,6 +48,41 @@ class Uninterrupted:
             present = signal.signal(signal.SIGINT, self._handler)
             if present is not self._mine:  # which a handler has set meanwhile
                 signal.signal(signal.SIGINT, present)
+
+    @abstractmethod
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Do what is to be done instead of the program's handler."""
+
+
+class Uninterrupted(_Guard):
+    """Keeps what a handler of SIGINT raises until gRPC has come back, which `stop` brings about.
+
+    Handlers that raise nothing are not noticed.
+
+        with Uninterrupted(call.cancel):
+            message = next(call, None)
+
+    Args:
+        stop: called at each signal whose handler raises; None: nothing yet, see `stop`.
+
+    Attributes:
+        stop: may be set once there is what can be stopped.
+    """
+
+    __slots__ = ("_raised", "stop")
+
+    def __init__(self, stop: Callable[[], Any] | None = None) -> None:
+        super().__init__()
+        self.stop = stop
+        self._raised: BaseException | None = None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, at)
         raised, self._raised = self._raised, None
         if raised is not None:
             raise raised from None
@@ -64,5 +93,37 @@ class Uninterrupted:
             self._handler(number, frame)
         except BaseException as raised:
             self._raised = raised
-            if self.call is not None:
-                self.call.cancel()
+            if self.stop is not None:
+                self.stop()
+
+
+class OutsideLocks(_Guard):
+    """Lets a handler of SIGINT run only where no lock is being taken or given back.
+
+    For calls that can't be cancelled but let signals through while they wait.
+
+        with OutsideLocks():
+            response = stub.Generate(request)
+    """
+
+    __slots__ = ()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        assert self._handler is not None
+        if frame is not None and frame.f_globals.get("__name__") in _AMID:
+            later(_AGAIN, lambda: _thread.interrupt_main(signal.Signals(number)))
+        else:
+            self._handler(number, frame)
+
+
+def later(seconds: float, what: Callable[[], Any]) -> None:
+    """Do something on a thread of its own, some seconds from now.
+
+    A handler of a signal may call it, while threading.Timer could wait for a lock that is taken.
+    """
+
+    def wait() -> None:
+        time.sleep(seconds)
+        what()
+
+    _thread.start_new_thread(wait, ())

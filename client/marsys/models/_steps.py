@@ -18,7 +18,7 @@ import grpc
 import grpc.aio
 
 from marsys.models._errors import timed_out
-from marsys.models._interrupts import Uninterrupted
+from marsys.models._interrupts import OutsideLocks, Uninterrupted
 from marsys.rpc.channel import Stubs, is_placed, loop_stubs, sync_stubs
 from marsys.rpc.connection import Connection
 from marsys.rpc.deferred import DeferredCall
@@ -133,7 +133,8 @@ class _Driver:
         """Cancel the stream that is being opened, now or as soon as it is."""
         self._left = True
         if self._call is not None:
-            self._call.cancel()
+            with Uninterrupted():
+                self._call.cancel()
 
     def _opening(self, call: Any) -> Any:
         self._call = call
@@ -154,7 +155,8 @@ class SyncDriver(_Driver):
 
         def call() -> Any:
             stub = self._stubs().inference.Generate
-            return stub.future(step.request, **self._extras)
+            with Uninterrupted():
+                return stub.future(step.request, **self._extras)
 
         return call() if is_placed(self._connection) else DeferredCall(call)
 
@@ -185,15 +187,17 @@ class SyncDriver(_Driver):
             return None
         stubs = self._stubs()
         if isinstance(step, Generate):
-            return stubs.inference.Generate(step.request, **self._extras)
+            with OutsideLocks():
+                return stubs.inference.Generate(step.request, **self._extras)
         if isinstance(step, OpenStream):
             request = StreamGenerateRequest(request=step.request)
             with Uninterrupted() as reading:
                 call = self._opening(stubs.inference.StreamGenerate(request, **self._extras))
-                reading.call = call
+                reading.stop = call.cancel
                 first = next(call, None)
             return Opened(call, first, lambda: _next(call))
-        call = stubs.models.LoadModel(step.request, **self._extras)
+        with Uninterrupted():
+            call = stubs.models.LoadModel(step.request, **self._extras)
         last = None
         while (said := _next(call)) is not None:
             last = said
@@ -260,13 +264,13 @@ class LoopDriver(_Driver):
 
 def _next(call: Any) -> Any:
     """The next message of a stream; None at its end."""
-    with Uninterrupted(call):
+    with Uninterrupted(call.cancel):
         return next(call, None)
 
 
 def _blocked(call: Any) -> Any:
     """The outcome of gRPC's future, for a caller that blocks, be it inside a running loop."""
-    with Uninterrupted(call):
+    with Uninterrupted(call.cancel):
         return _waited(call)
 
 

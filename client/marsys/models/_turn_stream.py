@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from marsys.models._calls import arun_calls, run_calls
-from marsys.models._conversation_acts import Act, Begin, Cure, RunCalls
+from marsys.models._conversation_acts import Act, Begin, Cure, Read, RunCalls
 from marsys.models._dialogue import LoopDialogue, SyncDialogue
 from marsys.models._errors import timed_out
+from marsys.models._interrupts import Uninterrupted, later
 from marsys.models._steps import Clock, LoopDriver, SyncDriver
 from marsys.models.response import AttributeDict, HarmonizedResponse
 from marsys.rpc.connection import Connection
@@ -45,7 +46,7 @@ class TurnStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
         self._clock = Clock(None)
         self._timeout = timeout
         self._timers: list[threading.Timer] = []
-        self._timed_out = False
+        self._timed_out = self._stopped = False
         self._outcome: Any = None
         self._error: BaseException | None = None
         self._begun = self._ended = False
@@ -74,19 +75,23 @@ class TurnStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
         return self
 
     def __next__(self) -> AttributeDict:
-        while True:
-            act = self._next_act()
-            if act is None:
-                raise StopIteration
-            if isinstance(act, AttributeDict):
-                return act
-            try:
-                self._outcome = self._do(act)
-            except Exception as error:
-                self._error = error
-            except BaseException:  # Ctrl-C: the turn is over, the conversation stays
-                self.close()
-                raise
+        try:
+            while True:
+                with Uninterrupted(self._stop):
+                    act = self._next_act()
+                    while isinstance(act, Read):
+                        self._try(act)
+                        act = self._next_act()  # so that nothing that was read is lost
+                if act is None:
+                    raise StopIteration
+                if isinstance(act, AttributeDict):
+                    return act
+                self._try(act)
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C: the turn is over, the conversation stays
+            self.close()
+            raise
 
     def __aiter__(self) -> Self:
         return self
@@ -164,6 +169,15 @@ class TurnStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
         for timer in self._timers:
             timer.cancel()
 
+    def _stop(self) -> None:
+        """Ctrl-C amid a read: stop the turn, which ends the read; if asked again, the call."""
+        if self._stopped:
+            self._leave()
+            return
+        self._stopped = True
+        self._conversation.interrupt()
+        later(_INTERRUPT_WAIT, self._leave)
+
     def _late(self) -> None:
         """The time is over: stop the turn."""
         self._timed_out = True
@@ -172,8 +186,14 @@ class TurnStream(Iterator[AttributeDict], AsyncIterator[AttributeDict]):
     def _leave(self) -> None:
         """Nobody answers: leave the call."""
         dialogue = self._conversation._dialogue
-        if dialogue is not None:
+        if dialogue is not None and not self._ended:
             dialogue.cancel()
+
+    def _try(self, act: Act) -> None:
+        try:
+            self._outcome = self._do(act)
+        except Exception as error:
+            self._error = error
 
     def _do(self, act: Act) -> Any:
         if isinstance(act, Begin):

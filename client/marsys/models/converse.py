@@ -10,9 +10,10 @@ import grpc
 from marsys.agents.exceptions import ModelAPIError
 from marsys.models._chunks import ChunkReader, new_chunk
 from marsys.models._conversation_acts import Act, Begin, Cure, Read, RunCalls
+from marsys.models._conversation_words import calls_of, messages_of, results_of
 from marsys.models._dialogue import LoopDialogue, SyncDialogue, was_unsent
 from marsys.models._errors import conversation_lost, from_call, invalid, to_exception, truncated
-from marsys.models._functions import Function, Result, as_text, no_such_tool
+from marsys.models._functions import Function, Result, no_such_tool
 from marsys.models._messages import to_messages
 from marsys.models._steps import Step
 from marsys.models._turn_stream import TurnStream
@@ -96,7 +97,7 @@ class Conversation:
         self._interrupted = False
         self._going_away = False
         self._untouched = True  # whether nothing has come of the generation that runs
-        self._open_calls: list[Any] = list(_calls_of(messages[-1])) if messages else []
+        self._open_calls: list[Any] = list(calls_of(messages[-1])) if messages else []
         self._results: dict[str, Result] = {}
         self._turn: TurnStream | None = None
 
@@ -124,7 +125,7 @@ class Conversation:
         Raises:
             ModelAPIError: an argument is wrong. All else is raised by the stream.
         """
-        said = _messages_of(content)
+        said = messages_of(content)
         turn = ConversationTurn(messages=to_messages(said))
         for index, message in enumerate(said):
             if message.get("role") not in ("user", "system", "developer"):
@@ -143,7 +144,7 @@ class Conversation:
         Raises:
             ModelAPIError: a result is of no open call, or some call has none yet.
         """
-        given = {result.call_id: result for result in _results_of(results, self._open_calls)}
+        given = {result.call_id: result for result in results_of(results, self._open_calls)}
         waiting = {call["id"] for call in self._open_calls}
         for call_id in given.keys() - waiting:
             raise invalid("results", f"no open tool call has the id {call_id!r}")
@@ -205,7 +206,12 @@ class Conversation:
             yield from self._settle()
             if self._going_away:
                 self._drop(politely=True)
-            if (yield Begin(self._dialogue)):
+            try:
+                begun = yield Begin(self._dialogue)
+            except GeneratorExit:
+                self._drop(politely=False)  # or the next turn would speak on a call without opening
+                raise
+            if begun:
                 self._open()
             self._interrupted, self._failure, self._unsent = False, None, False
             try:
@@ -274,10 +280,13 @@ class Conversation:
                 raise to_exception(self._failure)
             elif kind == "turn_events":
                 self._untouched = False
-                for chunk in self._reader.read(response.turn_events):
-                    if chunk["type"] == "done":
-                        self._finish(chunk["response"])
-                    yield chunk
+                try:
+                    chunks = self._reader.read(response.turn_events)
+                except ModelAPIError as error:
+                    raise self._lost(error) from None
+                if self._reader.finished:  # told before they are handed out: a loop may be left
+                    self._finish(chunks[-1]["response"])
+                yield from chunks
 
     def _settle(self) -> Generator[Act, Any, None]:
         """Let a turn that nobody reads any more come to its end."""
@@ -319,7 +328,7 @@ class Conversation:
             whole.CopyFrom(response.proto)
             whole.message.CopyFrom(kept)
             self._messages.append(harmonize(whole))
-            self._open_calls = list(_calls_of(self._messages[-1]))
+            self._open_calls = list(calls_of(self._messages[-1]))
 
     def _own_calls(self) -> list[Any]:
         return [call for call in self.open_calls if call["function"]["name"] in self._functions]
@@ -357,43 +366,3 @@ class Conversation:
             dialogue.put(None)
             if not politely:
                 dialogue.cancel()
-
-
-def _messages_of(content: Any) -> list[Any]:
-    if isinstance(content, Mapping):
-        return [content]
-    if (
-        isinstance(content, list)
-        and content
-        and all(isinstance(entry, Mapping) and "role" in entry for entry in content)
-    ):
-        return content
-    return [{"role": "user", "content": content}]
-
-
-def _calls_of(message: Any) -> list[Any]:
-    if not isinstance(message, Mapping) or message.get("role") != "assistant":
-        return []
-    return list(message.get("tool_calls") or ())
-
-
-def _results_of(results: Any, calls: list[Any]) -> list[Result]:
-    names = {call["id"]: call["function"]["name"] for call in calls}
-    if results is None:
-        return []
-    if isinstance(results, Mapping) and "role" not in results:
-        return [
-            Result(call_id, names.get(call_id, ""), as_text(value), is_error=False)
-            for call_id, value in results.items()
-        ]
-    entries = [results] if isinstance(results, Mapping) else results
-    if not isinstance(entries, (list, tuple)):
-        raise invalid("results", "must be a dict of call id to result, or tool messages")
-    found = []
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, Mapping) or entry.get("role") != "tool":
-            raise invalid(f"results[{index}]", "must be a message of role tool")
-        call_id = str(entry.get("tool_call_id") or "")
-        content, is_error = entry.get("content"), bool(entry.get("is_error"))
-        found.append(Result(call_id, names.get(call_id, ""), content, is_error))
-    return found
