@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import time
 from pathlib import Path
@@ -73,6 +74,22 @@ def test_at_any_moment(how: str, tmp_path: Path) -> None:
     finally:
         program.kill()
         service.end()
+
+
+async def test_tasks_are_cancelled_at_any_moment() -> None:
+    service = TalkingService().begin()
+    chat = BaseAPIModel("p", "m", target=service.address).converse()
+    try:
+        for _ in range(200):
+            task = asyncio.ensure_future(chat.send("one two three, four").result_async())
+            await asyncio.sleep(random.uniform(0, 0.006))
+            task.cancel()
+            await asyncio.wait({task})
+            async with asyncio.timeout(20):
+                assert (await chat.send("five"))["content"] == "five "
+    finally:
+        await chat.aclose()
+        await asyncio.to_thread(service.end)
 
 
 async def test_time_where_the_service_does_not_listen(service: ScriptedService) -> None:
