@@ -172,9 +172,12 @@ class ScriptedService(InferenceServiceServicer, ModelServiceServicer):
             yield StreamGenerateResponse(events=[event])
 
     async def Converse(self, requests: Any, context: Any) -> AsyncIterator[ConverseResponse]:
-        """Opens a conversation, and never says anything else."""
+        """Opens a conversation, and says nothing else until it fails, if it shall."""
         yield ConverseResponse(opened=ConversationOpened(conversation_id="c"))
-        await asyncio.Event().wait()
+        if not self.replies or self.replies[0].error is None:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0.5)
+        await _abort(context, self.replies[0].error)
 
     async def _events(self, request: GenerateRequest, context: Any) -> AsyncIterator[StreamEvent]:
         self.requests.append(request)

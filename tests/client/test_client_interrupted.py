@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import signal
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import client_program
 import pytest
+from client_asking import failure
 from client_scripted import ScriptedService
 from client_talking import TalkingService
 
@@ -90,6 +92,24 @@ async def test_tasks_are_cancelled_at_any_moment() -> None:
     finally:
         await chat.aclose()
         await asyncio.to_thread(service.end)
+
+
+async def test_nobody_waits_for_what_fails(service: ScriptedService) -> None:
+    """asyncio tells of tasks whose exceptions nobody has asked for."""
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, facts: told.append(facts))
+    service.fail(failure("OVERLOADED"))
+    chat = BaseAPIModel("p", "m", target=service.address).converse()
+    task = asyncio.ensure_future(chat.send("Hi").result_async())
+    await asyncio.sleep(0.3)
+    task.cancel()
+    await asyncio.wait({task})
+    await asyncio.sleep(0.5)
+    await chat.aclose()
+    del chat, task
+    await asyncio.sleep(0.1)  # the call lets go of it
+    gc.collect()
+    assert told == []
 
 
 async def test_time_where_the_service_does_not_listen(service: ScriptedService) -> None:

@@ -95,6 +95,7 @@ class LoopDialogue:
         # Cancelling gRPC's read would end the whole call, so it outlives who waits for it.
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._call.read())
+            self._reading.add_done_callback(_noticed)
         await asyncio.wait({self._reading})
         # Not before: whoever waits may be cancelled just as it comes.
         reading, self._reading = self._reading, None
@@ -118,3 +119,9 @@ class LoopDialogue:
     async def _requests(self) -> AsyncIterator[ConverseRequest]:
         while (request := await self._said.get()) is not None:
             yield request
+
+
+def _noticed(reading: asyncio.Future[Any]) -> None:
+    """An error that nobody waits for any more is nothing to complain of."""
+    if not reading.cancelled():
+        reading.exception()
