@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,10 +125,15 @@ def test_the_stop_button(cell: Any, kernel: Any, service: TalkingService, code: 
         service.wait()
         kernel[0].interrupt_kernel()
 
+    before = service.talker.stopped
     stopper = threading.Thread(target=stop)
     _, error = cell(code, lambda: None if stopper.ident else stopper.start())
     stopper.join()
     assert error == "KeyboardInterrupt"
+    end = time.monotonic() + 20
+    while service.talker.stopped == before:  # though Jupyter keeps the error, and what is on it
+        assert time.monotonic() < end
+        time.sleep(0.01)
     assert cell("model.run('Hi')['content']") == ("", "'Hi '")
 
 

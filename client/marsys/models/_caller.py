@@ -13,6 +13,7 @@ import grpc
 from marsys.agents.exceptions import ModelConfigurationError
 from marsys.models._errors import from_call, invalid
 from marsys.models._facts import attempt_facts, log_attempt, log_success, log_warning
+from marsys.models._interrupts import Uninterrupted
 from marsys.models._pending import PendingResponse
 from marsys.models._prepared import PreparedCall
 from marsys.models._request import OF_CONFIG, check_size
@@ -87,10 +88,13 @@ class ModelCaller(ABC):
         clock = Clock(call.timeout)
         if not in_loop():
             return call.block(clock)
-        started = call.start(clock)
-        return PendingResponse(
-            started, lambda: call.block(clock, started), lambda: call.wait(clock, started)
-        )
+        with Uninterrupted() as starting:
+            started = call.start(clock)
+            pending = PendingResponse(
+                started, lambda: call.block(clock, started), lambda: call.wait(clock, started)
+            )
+            starting.stop_by(pending.cancel)
+        return pending
 
     async def arun(self, messages: Any, **kwargs: Any) -> HarmonizedResponse:
         """Ask the model on the running event loop. Arguments and errors as for `run`."""

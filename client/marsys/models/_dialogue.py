@@ -32,8 +32,9 @@ class SyncDialogue:
     def __init__(self, connection: Connection) -> None:
         self._said: queue.SimpleQueue[ConverseRequest | None] = queue.SimpleQueue()
         stub = sync_stubs(connection).inference
-        with Uninterrupted():
+        with Uninterrupted() as starting:
             self._call = stub.Converse(self._requests(), metadata=connection.metadata)
+            starting.stop_by(self.cancel)
 
     def put(self, request: ConverseRequest | None) -> None:
         """Say something; None: nothing more."""

@@ -28,13 +28,14 @@ class _Guard(ABC):
 
     def __init__(self) -> None:
         self._handler: _Handler | None = None
+        self._mine: _Handler | None = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             handler = signal.getsignal(signal.SIGINT)
             if callable(handler):
                 self._handler = handler
-                self._mine: _Handler = self._on_signal
+                self._mine = self._on_signal
                 signal.signal(signal.SIGINT, self._mine)
         return self
 
@@ -44,9 +45,10 @@ class _Guard(ABC):
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        if self._handler is not None:
+        mine, self._mine = self._mine, None  # a cycle would keep the call until garbage collection
+        if mine is not None:
             present = signal.signal(signal.SIGINT, self._handler)
-            if present is not self._mine:  # which a handler has set meanwhile
+            if present is not mine:  # which a handler has set meanwhile
                 signal.signal(signal.SIGINT, present)
 
     @abstractmethod
@@ -63,18 +65,21 @@ class Uninterrupted(_Guard):
             message = next(call, None)
 
     Args:
-        stop: called at each signal whose handler raises; None: nothing yet, see `stop`.
-
-    Attributes:
-        stop: may be set once there is what can be stopped.
+        stop: called at each signal whose handler raises; None: see `stop_by`.
     """
 
-    __slots__ = ("_raised", "stop")
+    __slots__ = ("_raised", "_stop")
 
     def __init__(self, stop: Callable[[], Any] | None = None) -> None:
         super().__init__()
-        self.stop = stop
+        self._stop = stop
         self._raised: BaseException | None = None
+
+    def stop_by(self, stop: Callable[[], Any]) -> None:
+        """There is now what can be stopped; it is at once, if a signal has come already."""
+        self._stop = stop
+        if self._raised is not None:
+            stop()
 
     def __exit__(
         self,
@@ -82,19 +87,25 @@ class Uninterrupted(_Guard):
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        super().__exit__(kind, error, at)
-        raised, self._raised = self._raised, None
-        if raised is not None:
-            raise raised from None
+        try:
+            super().__exit__(kind, error, at)
+        except BaseException as raised:  # from the handler, which is back in its place
+            self._keep(raised)
+        kept, self._raised = self._raised, None
+        if kept is not None:
+            raise kept from None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         assert self._handler is not None
         try:
             self._handler(number, frame)
         except BaseException as raised:
-            self._raised = raised
-            if self.stop is not None:
-                self.stop()
+            self._keep(raised)
+
+    def _keep(self, raised: BaseException) -> None:
+        self._raised = raised
+        if self._stop is not None:
+            self._stop()
 
 
 class OutsideLocks(_Guard):

@@ -41,7 +41,13 @@ class PendingResponse(Mapping[str, Any]):
         """The answer; blocks until it is there."""
         self.__used = True
         if self.__response is None:
-            self.__response = self.__block()
+            try:
+                self.__response = self.__block()
+            except Exception:
+                raise
+            except BaseException:  # Ctrl-C: nobody wants the answer any more
+                self.__call.cancel()
+                raise
         return self.__response
 
     def done(self) -> bool:

@@ -155,8 +155,10 @@ class SyncDriver(_Driver):
 
         def call() -> Any:
             stub = self._stubs().inference.Generate
-            with Uninterrupted():
-                return stub.future(step.request, **self._extras)
+            with Uninterrupted() as starting:
+                future = stub.future(step.request, **self._extras)
+                starting.stop_by(future.cancel)
+            return future
 
         return call() if is_placed(self._connection) else DeferredCall(call)
 
@@ -193,11 +195,12 @@ class SyncDriver(_Driver):
             request = StreamGenerateRequest(request=step.request)
             with Uninterrupted() as reading:
                 call = self._opening(stubs.inference.StreamGenerate(request, **self._extras))
-                reading.stop = call.cancel
+                reading.stop_by(call.cancel)
                 first = next(call, None)
             return Opened(call, first, lambda: _next(call))
-        with Uninterrupted():
+        with Uninterrupted() as starting:
             call = stubs.models.LoadModel(step.request, **self._extras)
+            starting.stop_by(call.cancel)
         last = None
         while (said := _next(call)) is not None:
             last = said

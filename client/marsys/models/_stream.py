@@ -101,22 +101,19 @@ class ResponseStream(ChunkStream):
         return self._response
 
     def __next__(self) -> AttributeDict:
-        while (chunk := self._pop()) is None:
-            if self._ended:
-                raise StopIteration
-            self._begin("for")
-            try:
-                if self._opened is None:
-                    driver = self._driver = SyncDriver(self._connection, self._clock())
-                    self._opened = driver.run(self._opening(self._timeout))
-                    message = self._opened.first
-                else:
-                    message = self._opened.read()
-            except Exception as error:
-                self._failed(error)
-            else:
-                self._take(message)
-        return chunk
+        try:
+            while (chunk := self._pop()) is None:
+                if self._ended:
+                    raise StopIteration
+                self._begin("for")
+                self._read()
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C: nobody wants the answer any more
+            self.close()
+            raise
+        else:
+            return chunk
 
     async def __anext__(self) -> AttributeDict:
         while (chunk := self._pop()) is None:
@@ -169,6 +166,19 @@ class ResponseStream(ChunkStream):
             driver.leave()
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(driver.leave)
+
+    def _read(self) -> None:
+        try:
+            if self._opened is None:
+                driver = self._driver = SyncDriver(self._connection, self._clock())
+                self._opened = driver.run(self._opening(self._timeout))
+                message = self._opened.first
+            else:
+                message = self._opened.read()
+        except Exception as error:
+            self._failed(error)
+        else:
+            self._take(message)
 
     def _begin(self, mode: str) -> None:
         if self._mode not in ("", mode):

@@ -9,6 +9,7 @@ from marsys.agents.exceptions import ModelConfigurationError, ModelError
 from marsys.models._attempts import Attempts
 from marsys.models._caller import Done, ModelCaller, checked_timeout, in_loop
 from marsys.models._fallback_stream import FallbackStream
+from marsys.models._interrupts import Uninterrupted
 from marsys.models._pending import PendingResponse
 from marsys.models._prepared import PreparedCall
 from marsys.models.response import HarmonizedResponse
@@ -58,8 +59,11 @@ class FallbackModel:
         attempts = self._attempts(self._prepared(messages, kwargs), kwargs)
         if not in_loop():
             return attempts.block()
-        attempts.start()
-        return PendingResponse(attempts, attempts.block, attempts.wait)
+        with Uninterrupted() as starting:
+            attempts.start()
+            pending = PendingResponse(attempts, attempts.block, attempts.wait)
+            starting.stop_by(pending.cancel)
+        return pending
 
     async def arun(self, messages: Any, **kwargs: Any) -> HarmonizedResponse:
         """Ask the models on the running event loop. Arguments and errors as for `run`."""
